@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# `make demo` and `make test` do all of their own set-up; see packaging/setup.sh.
+
+BIN := .venv/bin
+# make test ARGS="tests/unit -k policy"
+ARGS ?=
+C_FILES = $(shell git ls-files '*.c' '*.h')
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint fresh clean
+
+help:
+	@echo 'make setup   Debian packages, .venv, shim, BPF object; leaves $(BIN)/omrfast'
+	@echo 'make demo    set-up, then the main job in a lab on this machine (two minutes)'
+	@echo 'make test    set-up, then all tests; ARGS="tests/unit -k policy" for some'
+	@echo 'make lint    ruff, mypy, clang-format'
+	@echo 'make fresh   make demo and make test in a fresh Debian 12 tree (debootstrap, chroot)'
+	@echo 'make clean   remove what was built; the Debian packages stay'
+
+setup:
+	@packaging/setup.sh $(or $(MAKECMDGOALS),setup)
+
+demo: setup
+	$(BIN)/omrfast lab demo
+
+test: setup
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy --strict omrfast
+	$(BIN)/clang-format --dry-run -Werror $(C_FILES)
+
+fresh:
+	tests/fresh/debian12.sh
+
+clean:
+	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find omrfast bpf tests bench -name __pycache__ -prune -exec rm -rf {} +
+	git clean -fdXq omrfast bpf
