@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Netlink in raw bytes, for what must stay as the kernel wrote it or must be quick.
+
+Routes are read and written back attribute by attribute, so nothing may be decoded and lost on the
+way; socket dumps have thousands of records, of which a few bytes matter. Both need no more than
+headers, attributes and acknowledgements (linux/netlink.h). A socket belongs to the network
+namespace and to the thread that made it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from types import TracebackType
+
+NLM_F_REQUEST = 0x001
+NLM_F_ACK = 0x004
+NLM_F_DUMP = 0x300
+NLM_F_EXCL = 0x200
+NLM_F_CREATE = 0x400
+NLM_F_APPEND = 0x800
+NLM_F_ACK_TLVS = 0x200
+NLM_F_CAPPED = 0x100
+
+NLMSG_ERROR = 2
+NLMSG_DONE = 3
+NLMSGERR_ATTR_MSG = 1
+
+NLA_TYPE_MASK = 0x3FFF
+
+_SOL_NETLINK = 270
+_NETLINK_EXT_ACK = 11
+_NETLINK_GET_STRICT_CHK = 12
+_RECEIVE_BYTES = 1 << 18
+_HEADER = struct.Struct("=IHHII")
+_ATTRIBUTE = struct.Struct("=HH")
+
+Attributes = list[tuple[int, bytes]]
+
+
+class NetlinkError(OSError):
+    """The kernel's answer to a request: errno, and its own words where it gave some."""
+
+    def __init__(self, code: int, words: str = "") -> None:
+        super().__init__(code, f"{os.strerror(code)}{f' ({words})' if words else ''}")
+
+
+def attributes(data: bytes | memoryview) -> Iterator[tuple[int, bytes]]:
+    """(type without flags, payload) of each attribute; stops at the first malformed one."""
+    at, end = 0, len(data)
+    while at + 4 <= end:
+        length, kind = _ATTRIBUTE.unpack_from(data, at)
+        if length < 4 or at + length > end:
+            return
+        yield kind & NLA_TYPE_MASK, bytes(data[at + 4 : at + length])
+        at += (length + 3) & ~3
+
+
+def encode_attributes(pairs: Attributes) -> bytes:
+    """The inverse of attributes(), padded to four bytes."""
+    parts = []
+    for kind, payload in pairs:
+        parts.append(_ATTRIBUTE.pack(4 + len(payload), kind))
+        parts.append(payload + bytes(-len(payload) % 4))
+    return b"".join(parts)
+
+
+def messages(data: bytes) -> Iterator[tuple[int, int, int, memoryview]]:
+    """(type, flags, sequence, body) of each message of one datagram."""
+    view, at = memoryview(data), 0
+    while at + 16 <= len(data):
+        length, kind, flags, seq, _port = _HEADER.unpack_from(data, at)
+        if length < 16 or at + length > len(data):
+            return
+        yield kind, flags, seq, view[at + 16 : at + length]
+        at += (length + 3) & ~3
+
+
+def _raise_for(flags: int, body: memoryview) -> None:
+    """Raise NetlinkError if an NLMSG_ERROR body carries one; the echo is capped or whole."""
+    (code,) = struct.unpack_from("=i", body)
+    if code == 0:
+        return
+    words = ""
+    if flags & NLM_F_ACK_TLVS:
+        echo = 16 if flags & NLM_F_CAPPED else struct.unpack_from("=I", body, 4)[0]
+        for kind, payload in attributes(body[4 + ((echo + 3) & ~3) :]):
+            if kind == NLMSGERR_ATTR_MSG:
+                words = payload.rstrip(b"\0").decode(errors="replace")
+    raise NetlinkError(-code, words)
+
+
+class Netlink:
+    """One blocking netlink socket of ``protocol`` (NETLINK_ROUTE 0, NETLINK_SOCK_DIAG 4)."""
+
+    def __init__(self, protocol: int, *, timeout: float = 5.0) -> None:
+        self._socket = socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol
+        )
+        self._socket.settimeout(timeout)
+        for option in (_NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK):
+            self._socket.setsockopt(_SOL_NETLINK, option, 1)
+        self._socket.bind((0, 0))
+        self._sequence = 0
+
+    def close(self) -> None:
+        """Close the socket; further calls fail."""
+        self._socket.close()
+
+    def __enter__(self) -> Netlink:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _send(self, kind: int, flags: int, body: bytes) -> int:
+        self._sequence = (self._sequence + 1) & 0xFFFFFFFF
+        header = _HEADER.pack(16 + len(body), kind, flags, self._sequence, 0)
+        self._socket.send(header + body)
+        return self._sequence
+
+    def _answers(self, sequence: int) -> Iterator[tuple[int, int, memoryview]]:
+        while True:
+            try:
+                data = self._socket.recv(_RECEIVE_BYTES)
+            except TimeoutError:
+                raise NetlinkError(errno.ETIMEDOUT, "no answer from the kernel") from None
+            for kind, flags, seq, body in messages(data):
+                if seq == sequence:
+                    yield kind, flags, body
+
+    def request(self, kind: int, flags: int, body: bytes) -> None:
+        """Send one command and wait for its acknowledgement; raises NetlinkError."""
+        sequence = self._send(kind, NLM_F_REQUEST | NLM_F_ACK | flags, body)
+        for answer, answer_flags, payload in self._answers(sequence):
+            if answer == NLMSG_ERROR:
+                _raise_for(answer_flags, payload)
+                return
+
+    def dump(self, kind: int, body: bytes) -> Iterator[memoryview]:
+        """The bodies of a dump; read it to the end. Raises NetlinkError."""
+        sequence = self._send(kind, NLM_F_REQUEST | NLM_F_DUMP, body)
+        for answer, answer_flags, payload in self._answers(sequence):
+            if answer == NLMSG_ERROR:
+                _raise_for(answer_flags, payload)
+                return
+            if answer == NLMSG_DONE:
+                if len(payload) >= 4 and struct.unpack_from("=i", payload)[0] < 0:
+                    raise NetlinkError(-struct.unpack_from("=i", payload)[0])
+                return
+            yield payload

@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Default and server routes of the main table: what they are, and giving them another metric.
+
+rtnetlink (linux/rtnetlink.h; net/ipv4/fib_trie.c, net/ipv6/ip6_fib.c). A route's metric is part of
+its identity, so changing it means a second route: the new one is added before the old one goes and
+there is no moment without. The kernel's own attributes are copied, so that gateway, source,
+protocol, scope, MTU and whatever else a route may carry come along.
+
+What is left alone, with a reason in ``RouteTable.unmanaged``:
+
+- multipath routes and routes that refer to a nexthop object: they belong to several interfaces;
+- IPv6 routes learnt from router advertisements (protocol ra): the router's next advertisement
+  would bring the old one back beside ours, and ours would never expire.
+
+IPv6 merges a route into a multipath one when another of the same destination and metric exists
+(ip6_fib.c, rt6_qualify_for_ecmp), so that is refused; IPv4 keeps both, the older in charge.
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import os
+import socket
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from omrfast.act.errors import ActionError
+from omrfast.act.netlink import (
+    NLM_F_APPEND,
+    NLM_F_CREATE,
+    NLM_F_EXCL,
+    Attributes,
+    Netlink,
+    NetlinkError,
+    attributes,
+    encode_attributes,
+)
+from omrfast.core.types import Route
+
+RTM_NEWROUTE = 24
+RTM_DELROUTE = 25
+RTM_GETROUTE = 26
+
+RT_TABLE_MAIN = 254
+RTN_UNICAST = 1
+RTPROT_RA = 9
+RTNH_F_ONLINK = 4
+RTNH_F_PERVASIVE = 2
+RTM_F_CLONED = 0x200
+
+RTA_DST = 1
+RTA_OIF = 4
+RTA_GATEWAY = 5
+RTA_PRIORITY = 6
+RTA_PREFSRC = 7
+RTA_MULTIPATH = 9
+RTA_CACHEINFO = 12
+RTA_TABLE = 15
+RTA_VIA = 18
+RTA_EXPIRES = 23
+RTA_NH_ID = 30
+
+_RTMSG = struct.Struct("=BBBBBBBBI")
+_FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+_USER_HZ = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class RawRoute:
+    """A route as the kernel gave it: what we understand of it, and everything else."""
+
+    route: Route
+    header: tuple[int, ...]
+    """struct rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type, flags."""
+    attrs: tuple[tuple[int, bytes], ...]
+
+    @property
+    def unmanaged(self) -> str:
+        """Why it cannot be moved, or an empty string."""
+        kinds = {kind for kind, _ in self.attrs}
+        if RTA_MULTIPATH in kinds:
+            return "it has several next hops"
+        if RTA_NH_ID in kinds:
+            return "it uses a nexthop object"
+        if self.route.family == 6 and self.route.protocol == RTPROT_RA:
+            return "it is learnt from router advertisements"
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class RouteTable:
+    """The routes in question: those that can be moved, and the others with the reason."""
+
+    routes: tuple[Route, ...]
+    unmanaged: tuple[tuple[Route, str], ...] = ()
+
+
+def describe(route: Route) -> str:
+    """As in messages: ``route default via 10.0.0.1 dev eth0 metric 100``."""
+    try:
+        device = socket.if_indextoname(route.ifindex)
+    except OSError:
+        device = f"#{route.ifindex}"
+    gateway = f" via {route.gateway}" if route.gateway else ""
+    return f"route {route.destination}{gateway} dev {device} metric {route.metric}"
+
+
+def normal_destination(address: str) -> str:
+    """``default``, or the address or prefix in CIDR form; raises ValueError."""
+    if address == "default":
+        return address
+    network = ipaddress.ip_network(address, strict=False)
+    return "default" if network.prefixlen == 0 else str(network)
+
+
+def _gateway(family: int, attrs: dict[int, bytes]) -> str | None:
+    if RTA_GATEWAY in attrs:
+        return socket.inet_ntop(_FAMILIES[family], attrs[RTA_GATEWAY])
+    if RTA_VIA in attrs:  # struct rtvia: an IPv4 route by an IPv6 router, or the reverse
+        (via_family,) = struct.unpack_from("=H", attrs[RTA_VIA])
+        return socket.inet_ntop(via_family, attrs[RTA_VIA][2:])
+    return None
+
+
+def parse_route(body: bytes | memoryview) -> RawRoute | None:
+    """One RTM_NEWROUTE body; None if it is not a unicast route of the main table."""
+    header = _RTMSG.unpack_from(body)
+    family = {socket.AF_INET: 4, socket.AF_INET6: 6}.get(header[0])
+    if family is None or header[7] != RTN_UNICAST or header[8] & RTM_F_CLONED:
+        return None
+    pairs = tuple(attributes(body[_RTMSG.size :]))
+    attrs = dict(pairs)
+    if struct.unpack("=I", attrs.get(RTA_TABLE, bytes(4)))[0] != RT_TABLE_MAIN:
+        return None
+    destination = "default"
+    if header[1]:
+        destination = f"{socket.inet_ntop(header[0], attrs[RTA_DST])}/{header[1]}"
+    source = attrs.get(RTA_PREFSRC)
+    route = Route(
+        family=family,
+        destination=destination,
+        ifindex=struct.unpack("=i", attrs.get(RTA_OIF, bytes(4)))[0],
+        gateway=_gateway(family, attrs),
+        metric=struct.unpack("=I", attrs.get(RTA_PRIORITY, bytes(4)))[0],
+        source=None if source is None else socket.inet_ntop(header[0], source),
+        protocol=header[5],
+        scope=header[6],
+        onlink=bool(header[8] & RTNH_F_ONLINK),
+    )
+    return RawRoute(route, header, pairs)
+
+
+def _with_metric(raw: RawRoute, metric: int) -> bytes:
+    """The body of a route like ``raw`` with another metric.
+
+    State that a dump reports but a command must not carry is dropped (dead and link-down flags,
+    cache information); a remaining life time goes back as RTA_EXPIRES.
+    """
+    header = (*raw.header[:8], raw.header[8] & (RTNH_F_ONLINK | RTNH_F_PERVASIVE))
+    attrs: Attributes = [
+        (kind, payload)
+        for kind, payload in raw.attrs
+        if kind not in (RTA_PRIORITY, RTA_CACHEINFO, RTA_EXPIRES)
+    ]
+    attrs.append((RTA_PRIORITY, struct.pack("=I", metric)))
+    cache = dict(raw.attrs).get(RTA_CACHEINFO)
+    if cache is not None and len(cache) >= 12:  # struct rta_cacheinfo: expires is third, USER_HZ
+        (expires,) = struct.unpack_from("=i", cache, 8)
+        if expires > 0:
+            attrs.append((RTA_EXPIRES, struct.pack("=I", max(1, expires // _USER_HZ))))
+    return _RTMSG.pack(*header) + encode_attributes(attrs)
+
+
+class RouteManager:
+    """One rtnetlink socket; to be used by one thread. Raises ActionError."""
+
+    def __init__(self) -> None:
+        self._netlink = Netlink(socket.NETLINK_ROUTE)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._netlink.close()
+
+    def _dump(self, family: int, ifindex: int | None) -> Iterator[RawRoute]:
+        header = _RTMSG.pack(_FAMILIES[family], 0, 0, 0, RT_TABLE_MAIN, 0, 0, RTN_UNICAST, 0)
+        device = [] if ifindex is None else [(RTA_OIF, struct.pack("=i", ifindex))]
+        try:
+            bodies = list(self._netlink.dump(RTM_GETROUTE, header + encode_attributes(device)))
+        except NetlinkError as error:
+            # EAFNOSUPPORT, EOPNOTSUPP: a kernel without IPv6; ENODEV: the device just went.
+            if error.errno in (errno.EAFNOSUPPORT, errno.EOPNOTSUPP, errno.ENODEV):
+                return
+            raise ActionError("reading the routes", errno=error.errno) from error
+        for body in bodies:
+            raw = parse_route(body)
+            if raw is not None:
+                yield raw
+
+    def observe(self, ifindexes: Iterable[int] | None, destinations: Iterable[str]) -> RouteTable:
+        """Routes to ``default`` and to ``destinations`` (addresses), both families.
+
+        ``ifindexes`` None: through whatever device. Multipath routes name no single device and
+        are found in that case only. Raises ValueError for a destination that is no address.
+        """
+        wanted = {"default", *(normal_destination(text) for text in destinations)}
+        devices: list[int | None] = [None] if ifindexes is None else [*ifindexes]
+        found = [
+            raw
+            for family in _FAMILIES
+            for device in devices
+            for raw in self._dump(family, device)
+            if raw.route.destination in wanted
+        ]
+        return RouteTable(
+            routes=tuple(raw.route for raw in found if not raw.unmanaged),
+            unmanaged=tuple((raw.route, raw.unmanaged) for raw in found if raw.unmanaged),
+        )
+
+    def set_metric(self, route: Route, metric: int) -> None:
+        """Move ``route`` to ``metric`` (IPv6: not 0, which the kernel reads as 1024).
+
+        Finishes what was begun: if both routes are there, the old one goes; if only the new one
+        is, nothing is left to do.
+        """
+        if metric == route.metric:
+            return
+        what = f"moving {describe(route)} to metric {metric}"
+        held = {raw.route: raw for raw in self._dump(route.family, route.ifindex or None)}
+        old, wished = held.get(route), replace(route, metric=metric)
+        if old is None and wished not in held:
+            raise ActionError(what, errno=errno.ESRCH, hint="it was removed or changed meanwhile")
+        if old is None:
+            return
+        if old.unmanaged:
+            raise ActionError(f"{what}: {old.unmanaged}", hint="change it where it is configured")
+        if wished not in held:
+            self._add(what, old, metric)
+        self._delete(what, old)
+
+    def _add(self, what: str, raw: RawRoute, metric: int) -> None:
+        flags = NLM_F_CREATE | (NLM_F_EXCL if raw.route.family == 6 else NLM_F_APPEND)
+        try:
+            self._netlink.request(RTM_NEWROUTE, flags, _with_metric(raw, metric))
+        except NetlinkError as error:
+            hint = "is the link up and the gateway reachable on it?"
+            if error.errno == errno.EEXIST:
+                hint = "another route has this destination and metric; choose another metric"
+            raise ActionError(f"{what} ({error.strerror})", hint=hint) from error
+
+    def _delete(self, what: str, raw: RawRoute) -> None:
+        try:
+            self._netlink.request(RTM_DELROUTE, 0, _with_metric(raw, raw.route.metric))
+        except NetlinkError as error:
+            if error.errno != errno.ESRCH:
+                raise ActionError(
+                    f"{what} ({error.strerror})", hint="both routes are there now; delete one"
+                ) from error
