@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How long to wait and when a figure is bad: every threshold of the policy, as pure functions.
+
+The design's suspicion (2 SRTT + 4 RTTVAR) is taken sooner here, at one SRTT plus the deviation,
+because suspicion costs three small probes and nothing else; death still needs proof.
+"""
+
+from __future__ import annotations
+
+from omrfast.core.config import Quality
+from omrfast.core.model import PathModel, steady_inbound
+
+INITIAL_RTT = 0.2
+"""Assumed before the first sample: RFC 6298 says 1 s, which no uplink of a router needs."""
+LEAST_SLACK = 0.02
+"""Deviation allowed at least: covers two jiffies at 100 Hz and a busy scheduler."""
+PROOF_LEAST = 0.04
+PROOF_UNANSWERING = 1.0
+"""Proof by silence alone, where no target ever answered a probe."""
+CALM_AFTER_ALARM = 0.2
+"""No new suspicion for this long after one that proved wrong."""
+PROBES_PER_BURST = 3
+UNKNOWN_PROBES = 3
+
+BUSY = 1.0
+"""A path with a packet in this many seconds is watched by its deadlines, not only by probes.
+The data path announces the first packet after such a pause (OMR_EVENT_BUSY)."""
+IDLE_PROBE = {"active": 10.0, "backup": 60.0, "off": 60.0}
+WATCH_PROBE = 0.25
+"""Between probes while a path is degraded or in probation."""
+WATCH_PROBE_SLOW = 1.0
+DOWN_PROBE = 0.5
+DOWN_PROBE_SLOW = 2.0
+SLOW_AFTER = 60.0
+"""A state that lasts longer than this is probed at the slow interval."""
+
+EXIT = 0.75
+"""A path comes back below this share of the limit that it had crossed."""
+
+DAMPING_HALF_LIFE = 120.0
+DAMPING_MOST = 4.0
+"""RFC 2439's idea: each demotion counts one, the sum halves every half-life, and the time to
+come back doubles with every count beyond the first, at most 2 ** DAMPING_MOST times."""
+
+
+def srtt(model: PathModel) -> float:
+    return INITIAL_RTT if model.srtt is None else model.srtt
+
+
+def slack(model: PathModel) -> float:
+    deviation = srtt(model) / 2 if model.srtt is None else model.rttvar
+    return max(4 * deviation, srtt(model) / 4, LEAST_SLACK)
+
+
+def unanswered_limit(model: PathModel) -> float:
+    """Something sent may stay unanswered for this long before the path is suspect."""
+    return srtt(model) + slack(model)
+
+
+def inbound_limit(model: PathModel) -> float | None:
+    """A steady inbound stream may pause for this long; None when there is no such stream."""
+    gap = steady_inbound(model)
+    return None if gap is None else max(srtt(model), 3 * gap) + slack(model)
+
+
+def proof_limit(model: PathModel, targets_answer: bool) -> float:
+    """Silence after the first probe of the burst that proves death."""
+    if not targets_answer:
+        return max(PROOF_UNANSWERING, 4 * srtt(model))
+    return max(PROOF_LEAST, 1.5 * srtt(model) + min(2 * model.rttvar, srtt(model)))
+
+
+def burst_spacing(model: PathModel) -> float:
+    """Between the probes of a burst: all are out before the proof is complete."""
+    return max(0.005, srtt(model) / 8)
+
+
+def why_bad(model: PathModel, quality: Quality, now: float) -> str | None:
+    """The first limit that the path is beyond, with its figures; None if it is within all."""
+    rtt = model.recent_rtt(now)
+    if rtt is not None and rtt > quality.max_rtt:
+        return f"RTT {rtt * 1e3:.0f} ms > {quality.max_rtt * 1e3:.0f} ms"
+    loss = model.loss
+    if loss is not None and loss > quality.max_loss:
+        return f"loss {loss:.1%} > {quality.max_loss:.1%}"
+    if rtt is not None and model.rttvar > quality.max_jitter:
+        return f"jitter {model.rttvar * 1e3:.0f} ms > {quality.max_jitter * 1e3:.0f} ms"
+    return None
+
+
+def is_good(model: PathModel, quality: Quality, now: float) -> bool:
+    """Fresh samples say that the path is well within every limit."""
+    rtt = model.recent_rtt(now)
+    loss = model.loss
+    return (
+        rtt is not None
+        and rtt <= EXIT * quality.max_rtt
+        and model.rttvar <= quality.max_jitter
+        and (loss is None or loss <= EXIT * quality.max_loss)
+    )
+
+
+def badness(model: PathModel, quality: Quality, now: float) -> float:
+    """How far beyond its limits a path is, to find the least bad: 1 is at a limit."""
+    rtt = model.recent_rtt(now) or model.srtt or 0.0
+    return max(rtt / quality.max_rtt, (model.loss or 0.0) / quality.max_loss)
+
+
+def damped(penalty: float, elapsed: float) -> float:
+    return float(penalty * 0.5 ** (elapsed / DAMPING_HALF_LIFE))
+
+
+def recover_time(quality: Quality, penalty: float) -> float:
+    return float(quality.recover_after * 2 ** min(max(0.0, penalty - 1), DAMPING_MOST))

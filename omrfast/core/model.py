@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a path's counters and probe replies say about it: estimators, no judgement.
+
+All functions are pure: they take a model and return a new one. Seconds everywhere; ``now`` is
+CLOCK_MONOTONIC.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from omrfast.core.types import PathCounters
+
+ALPHA = 1 / 8
+BETA = 1 / 4
+"""Gains of RFC 6298 section 2, per sample."""
+MOST_SAMPLES = 8
+"""A tick's samples beyond this many add no weight: they share one moment."""
+
+RECENT = 0.5
+"""Window of ``recent_rtt``: long enough for several samples, short beside any ``hold``."""
+LOSS_STEP = 0.25
+LOSS_WINDOW = 10.0
+LOSS_LEAST = 30
+"""Segments and probes that a loss ratio needs before it means something."""
+PROBE_OVERDUE = 1.0
+"""A probe without an answer for this long (or 4 smoothed RTTs, if longer) counts as lost."""
+LOSS_MEMORY = 60.0
+"""The window reaches back this far when LOSS_WINDOW holds too few units."""
+STEADY_FOR = 0.3
+STEADY_GAP = 0.1
+STEADY_END = 1.0
+"""An inbound stream: data for STEADY_FOR at least every STEADY_GAP on average; it has ended
+after STEADY_END without data."""
+
+
+@dataclass(frozen=True, slots=True)
+class PathModel:
+    counters: PathCounters | None = None
+    at: float = 0.0
+    srtt: float | None = None
+    rttvar: float = 0.0
+    probe_min: float | None = None
+    """Least probe reply; the data path's own minimum is in ``counters``."""
+    passive_at: float = float("-inf")
+    """When traffic last gave an RTT sample."""
+    recent: tuple[tuple[float, int, float], ...] = ()
+    """(at, samples, sum) of the last RECENT seconds, probes included."""
+    losses: tuple[tuple[float, int, int], ...] = ()
+    """(at, units sent, units lost) running totals; units are segments and probes."""
+    inbound_gap: float | None = None
+    """Mean spacing of the data segments that arrive; None: no stream."""
+    inbound_since: float = 0.0
+    inbound_at: float = 0.0
+    """First and last read of the stream that found new data."""
+    probes_sent: int = 0
+    probes_lost: int = 0
+    outstanding: tuple[float, ...] = field(default=())
+    """When the probes left that were not answered yet, oldest first."""
+
+    @property
+    def rtt_min(self) -> float | None:
+        known = [v for v in (self.counters and self.counters.rtt_min, self.probe_min) if v]
+        return min(known) if known else None
+
+    def recent_rtt(self, now: float) -> float | None:
+        """Mean of the samples of the last RECENT seconds, or of the last ones within 2 s."""
+        window = [s for s in self.recent if now - s[0] <= RECENT] or [
+            s for s in self.recent[-1:] if now - s[0] <= 2.0
+        ]
+        samples = sum(s[1] for s in window)
+        return sum(s[2] for s in window) / samples if samples else None
+
+    @property
+    def loss(self) -> float | None:
+        """Share of segments and probes lost in the window; None with too few to tell."""
+        if not self.losses:
+            return None
+        newest_at, all_sent, all_lost = self.losses[-1]
+        sent = lost = 0
+        for at, sent_then, lost_then in reversed(self.losses):
+            sent, lost = all_sent - sent_then, all_lost - lost_then
+            if sent >= LOSS_LEAST and newest_at - at >= LOSS_WINDOW:
+                break
+        return min(1.0, max(0.0, lost / sent)) if sent >= LOSS_LEAST else None
+
+
+def observe(model: PathModel, counters: PathCounters, now: float) -> PathModel:
+    """Take in a path's counters as read at ``now``."""
+    before = model.counters
+    if before is None or counters.rtt_samples < before.rtt_samples:
+        return replace(model, counters=counters, at=now, losses=(), inbound_gap=None)
+    model = _observe_rtt(model, before, counters, now)
+    model = _observe_inbound(model, before, counters, now)
+    model = _expire_probes(replace(model, counters=counters, at=now), now)
+    return _observe_loss(model, now)
+
+
+def _observe_rtt(
+    model: PathModel, before: PathCounters, counters: PathCounters, now: float
+) -> PathModel:
+    samples = counters.rtt_samples - before.rtt_samples
+    if samples <= 0:
+        return model
+    total = counters.rtt_sum - before.rtt_sum
+    spread = (counters.rtt_dev_sum - before.rtt_dev_sum) / samples
+    model = _smooth(model, total / samples, spread, samples, now)
+    return replace(model, passive_at=now, recent=_keep_recent(model, (now, samples, total), now))
+
+
+def _smooth(model: PathModel, rtt: float, spread: float, samples: int, now: float) -> PathModel:
+    """RFC 6298 section 2.2 and 2.3, its gains compounded over the tick's samples."""
+    if model.srtt is None:
+        return replace(model, srtt=rtt, rttvar=rtt / 2)
+    weight = min(samples, MOST_SAMPLES)
+    beta = 1 - (1 - BETA) ** weight
+    alpha = 1 - (1 - ALPHA) ** weight
+    deviation = max(abs(rtt - model.srtt), spread)
+    return replace(
+        model,
+        rttvar=(1 - beta) * model.rttvar + beta * deviation,
+        srtt=(1 - alpha) * model.srtt + alpha * rtt,
+    )
+
+
+def _keep_recent(
+    model: PathModel, sample: tuple[float, int, float], now: float
+) -> tuple[tuple[float, int, float], ...]:
+    return (*(s for s in model.recent if now - s[0] <= RECENT), sample)
+
+
+def _observe_inbound(
+    model: PathModel, before: PathCounters, counters: PathCounters, now: float
+) -> PathModel:
+    """Is there a steady inbound stream, and how far apart are its data segments?"""
+    segments = counters.rx_segments - before.rx_segments
+    elapsed = now - model.at
+    if segments <= 0 or elapsed <= 0:
+        ended = now - model.inbound_at > STEADY_END
+        return replace(model, inbound_gap=None) if ended else model
+    gap = elapsed / segments
+    if model.inbound_gap is None:
+        return replace(model, inbound_gap=gap, inbound_since=now, inbound_at=now)
+    share = min(1.0, elapsed / STEADY_FOR)
+    smoothed = (1 - share) * model.inbound_gap + share * gap
+    return replace(model, inbound_gap=smoothed, inbound_at=now)
+
+
+def steady_inbound(model: PathModel) -> float | None:
+    """Mean spacing (s) of a steady inbound stream; None when there is none."""
+    gap = model.inbound_gap
+    if gap is None or gap > STEADY_GAP or model.inbound_at - model.inbound_since < STEADY_FOR:
+        return None
+    return gap
+
+
+def end_inbound(model: PathModel) -> PathModel:
+    """The stream stopped and the path is alive: the far end had no more to say."""
+    return replace(model, inbound_gap=None)
+
+
+def _observe_loss(model: PathModel, now: float) -> PathModel:
+    counters = model.counters
+    if counters is None or (model.losses and now - model.losses[-1][0] < LOSS_STEP):
+        return model
+    outbound = max(0, counters.retransmitted_segments - counters.spurious_segments)
+    sent = counters.tx_segments + counters.rx_segments + model.probes_sent
+    lost = outbound + counters.refilled_segments + model.probes_lost
+    kept = tuple(entry for entry in model.losses if now - entry[0] <= LOSS_MEMORY)
+    return replace(model, losses=(*kept, (now, sent, lost)))
+
+
+def _expire_probes(model: PathModel, now: float) -> PathModel:
+    limit = max(PROBE_OVERDUE, 4 * (model.srtt or 0.0))
+    waiting = tuple(at for at in model.outstanding if now - at <= limit)
+    overdue = len(model.outstanding) - len(waiting)
+    if not overdue:
+        return model
+    return replace(model, outstanding=waiting, probes_lost=model.probes_lost + overdue)
+
+
+def probe_sent(model: PathModel, now: float) -> PathModel:
+    return replace(model, outstanding=(*model.outstanding, now), probes_sent=model.probes_sent + 1)
+
+
+def probe_answered(model: PathModel, rtt: float, now: float) -> PathModel:
+    """A probe came back. Its RTT is used for smoothing only while traffic gives none."""
+    least = rtt if model.probe_min is None else min(model.probe_min, rtt)
+    model = replace(model, outstanding=model.outstanding[1:], probe_min=least)
+    if now - model.passive_at < 1.0:
+        return model
+    model = _smooth(model, rtt, 0.0, 1, now)
+    return replace(model, recent=_keep_recent(model, (now, 1, rtt), now))
+
+
+def forget_losses(model: PathModel) -> PathModel:
+    """After an outage: what was lost in it says nothing about the path as it is now."""
+    return replace(model, losses=(), recent=(), outstanding=())

@@ -1,0 +1,298 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The path state machine: step(state, event, now) -> Outcome. Pure.
+
+A path goes silent: suspect, and a burst of probes leaves on it; anything that arrives on it
+clears the suspicion; silence until the proof's deadline is death. A path goes bad: degraded after
+``hold``. It comes back through probation, where it has to answer for ``recover_after``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from omrfast.core import limits
+from omrfast.core import model as measure
+from omrfast.core.state import (
+    CoreState,
+    Decision,
+    Event,
+    LinkChanged,
+    Outcome,
+    PathRecord,
+    ProbeFailed,
+    ProbeReply,
+    Suspicion,
+    Tick,
+)
+from omrfast.core.types import PathState, Role
+from omrfast.core.wish import wishes
+
+_S = PathState
+TRANSITIONS: dict[PathState, frozenset[PathState]] = {
+    _S.UNKNOWN: frozenset({_S.UP, _S.SUSPECT, _S.DOWN}),
+    _S.UP: frozenset({_S.SUSPECT, _S.DEGRADED, _S.DOWN}),
+    _S.SUSPECT: frozenset({_S.UNKNOWN, _S.UP, _S.DEGRADED, _S.PROBATION, _S.DOWN}),
+    _S.DEGRADED: frozenset({_S.UP, _S.SUSPECT, _S.DOWN}),
+    _S.DOWN: frozenset({_S.PROBATION}),
+    _S.PROBATION: frozenset({_S.UP, _S.DEGRADED, _S.SUSPECT, _S.DOWN}),
+}
+
+_SILENT_KINDS = frozenset({_S.UNKNOWN, _S.UP, _S.DEGRADED, _S.PROBATION})
+"""States in which silence makes a path suspect."""
+
+
+class IllegalTransition(Exception):
+    """The policy asked for a change that TRANSITIONS does not have: a defect."""
+
+
+def enter(record: PathRecord, state: PathState, reason: str, now: float) -> PathRecord:
+    """The record in another state. Raises IllegalTransition."""
+    if state not in TRANSITIONS[record.state]:
+        raise IllegalTransition(f"{record.config.name}: {record.state} -> {state} ({reason})")
+    returns = record.suspicion is not None and record.suspicion.before is state
+    record = replace(record, state=state, since=now, reason=reason, good_since=None, bad_since=None)
+    if state is not _S.SUSPECT:
+        record = replace(record, suspicion=None)
+    if state in (_S.DOWN, _S.DEGRADED) and not returns:
+        penalty = limits.damped(record.penalty, now - record.penalty_at) + 1
+        record = replace(record, penalty=penalty, penalty_at=now)
+    if state in (_S.DOWN, _S.PROBATION):
+        record = replace(record, model=measure.forget_losses(record.model), next_probe=now)
+    return record
+
+
+def step(state: CoreState, event: Event, now: float) -> Outcome:
+    """Take in one event. The answer holds the new state, what is wished, decided and probed."""
+    before = state
+    match event:
+        case Tick(counters):
+            state = replace(
+                state,
+                paths=tuple(
+                    replace(r, model=measure.observe(r.model, counters[r.config.name], now))
+                    if r.config.name in counters
+                    else r
+                    for r in state.paths
+                ),
+            )
+        case ProbeReply(path, rtt):
+            state = replace(state, targets_answer=True)
+            state = _change(state, path, lambda r: _on_reply(r, rtt, now))
+        case ProbeFailed(path, text, proof):
+            state = _change(state, path, lambda r: _on_failure(r, text, proof, now))
+        case LinkChanged(path, up, text):
+            state = _change(state, path, lambda r: _on_link(r, up, text, now))
+    probes: list[str] = []
+    records = []
+    for record in state.paths:
+        due = False
+        if record.config.role is not Role.OFF:
+            record, due = _send_due(_judge(record, state.targets_answer, now), now)
+        records.append(record)
+        if due:
+            probes.append(record.config.name)
+    state = replace(state, paths=tuple(records))
+    wished = wishes(state, now)
+    decisions = _decisions(before, state, now)
+    given_up = {name for name, wish in wished if wish.present is False}
+    return Outcome(
+        state=state,
+        wishes=wished,
+        decisions=decisions,
+        probes=tuple(probes),
+        aborts=frozenset(d.path for d in decisions if d.state is _S.DOWN and d.path in given_up),
+        wake_at=min((_wake(record, now) for record in state.paths), default=now + limits.BUSY),
+    )
+
+
+def _change(state: CoreState, name: str, change: Callable[[PathRecord], PathRecord]) -> CoreState:
+    return replace(
+        state, paths=tuple(change(r) if r.config.name == name else r for r in state.paths)
+    )
+
+
+def _decisions(before: CoreState, after: CoreState, now: float) -> tuple[Decision, ...]:
+    return tuple(
+        Decision(now, new.config.name, old.state, new.state, new.reason)
+        for old, new in zip(before.paths, after.paths, strict=True)
+        if old.state is not new.state
+    )
+
+
+# --- what happened to one path ------------------------------------------------------------------
+
+
+def _on_reply(record: PathRecord, rtt: float, now: float) -> PathRecord:
+    model = measure.probe_answered(record.model, rtt, now)
+    record = replace(record, model=model, answered_at=now)
+    if record.state is _S.UNKNOWN:
+        return enter(record, _S.UP, f"a probe was answered in {rtt * 1e3:.1f} ms", now)
+    if record.state is _S.DOWN and record.link_up:
+        return enter(record, _S.PROBATION, f"answers again, in {rtt * 1e3:.1f} ms", now)
+    return record
+
+
+def _on_failure(record: PathRecord, text: str, proof: bool, now: float) -> PathRecord:
+    if not proof or record.state in (_S.DOWN, _S.SUSPECT):
+        return record
+    if record.heard > now - limits.unanswered_limit(record.model):
+        return record
+    return enter(record, _S.DOWN, text, now)
+
+
+def _on_link(record: PathRecord, up: bool, text: str, now: float) -> PathRecord:
+    record = replace(record, link_up=up)
+    if up:
+        return replace(record, next_probe=now)
+    return record if record.state is _S.DOWN else enter(record, _S.DOWN, text, now)
+
+
+# --- judgement ----------------------------------------------------------------------------------
+
+
+def _judge(record: PathRecord, targets_answer: bool, now: float) -> PathRecord:
+    """At most one transition; the order is the order of certainty."""
+    if record.state is _S.SUSPECT:
+        return _judge_suspicion(record, targets_answer, now)
+    if record.state is _S.UNKNOWN and record.heard > record.since:
+        return enter(record, _S.UP, "packets arrive", now)
+    if record.state in _SILENT_KINDS:
+        sign = _silence(record, now)
+        if sign is not None:
+            return _suspect(record, sign, targets_answer, now)
+    if record.state in (_S.UP, _S.DEGRADED, _S.PROBATION):
+        return _judge_quality(record, now)
+    return record
+
+
+def _silence(record: PathRecord, now: float) -> str | None:
+    """Why the path is suspect, or None: RFC 6298's deviation decides what is too long."""
+    counters = record.model.counters
+    if counters is None or now < record.calm_until:
+        return None
+    asked = counters.asked
+    if asked is not None and asked > record.heard:
+        limit = limits.unanswered_limit(record.model)
+        if now - asked > limit:
+            return f"unanswered for {(now - asked) * 1e3:.0f} ms (limit {limit * 1e3:.0f} ms)"
+    spacing = limits.inbound_limit(record.model)
+    quiet = now - record.heard
+    if spacing is not None and quiet > spacing:
+        return f"inbound stream stopped {quiet * 1e3:.0f} ms ago (limit {spacing * 1e3:.0f} ms)"
+    return None
+
+
+def _suspect(record: PathRecord, sign: str, targets_answer: bool, now: float) -> PathRecord:
+    deadline = now + limits.proof_limit(record.model, targets_answer)
+    suspicion = Suspicion(now, record.state, sign, limits.PROBES_PER_BURST, now, deadline)
+    return replace(enter(record, _S.SUSPECT, sign, now), suspicion=suspicion)
+
+
+def _judge_suspicion(record: PathRecord, targets_answer: bool, now: float) -> PathRecord:
+    suspicion = record.suspicion
+    assert suspicion is not None
+    if record.heard > suspicion.since:
+        calm_until = now + limits.CALM_AFTER_ALARM
+        record = replace(record, calm_until=calm_until, model=measure.end_inbound(record.model))
+        return enter(record, suspicion.before, f"alive after all ({suspicion.sign})", now)
+    if now < suspicion.deadline or suspicion.burst_left:
+        return record
+    if suspicion.before is _S.UNKNOWN and not targets_answer:
+        return enter(record, _S.UNKNOWN, "no target has answered a probe yet", now)
+    proof = (
+        f"{limits.PROBES_PER_BURST} probes unanswered for {(now - suspicion.since) * 1e3:.0f} ms"
+    )
+    return enter(record, _S.DOWN, f"{suspicion.sign}; {proof}", now)
+
+
+def _judge_quality(record: PathRecord, now: float) -> PathRecord:
+    quality = record.config.quality
+    bad = limits.why_bad(record.model, quality, now)
+    if bad is not None:
+        since = now if record.bad_since is None else record.bad_since
+        record = replace(record, bad_since=since, good_since=None)
+        if record.state is not _S.DEGRADED and now - since >= quality.hold:
+            return enter(record, _S.DEGRADED, f"{bad} for {(now - since) * 1e3:.0f} ms", now)
+        return record
+    record = replace(record, bad_since=None)
+    if record.state is _S.UP:
+        return record
+    if not limits.is_good(record.model, quality, now):
+        return replace(record, good_since=None)
+    since = now if record.good_since is None else record.good_since
+    if now - since < limits.recover_time(quality, record.penalty):
+        return replace(record, good_since=since)
+    return enter(record, _S.UP, f"good for {now - since:.1f} s", now)
+
+
+# --- probes and deadlines -----------------------------------------------------------------------
+
+
+def _send_due(record: PathRecord, now: float) -> tuple[PathRecord, bool]:
+    """Whether a probe is to leave now, and the record that has taken note of it."""
+    if not record.link_up or now < _probe_at(record, now):
+        return record, False
+    suspicion = record.suspicion
+    if suspicion is not None:
+        spacing = limits.burst_spacing(record.model)
+        suspicion = replace(
+            suspicion, burst_left=suspicion.burst_left - 1, next_probe=now + spacing
+        )
+    return (
+        replace(
+            record,
+            suspicion=suspicion,
+            model=measure.probe_sent(record.model, now),
+            next_probe=now + _interval(record, now),
+        ),
+        True,
+    )
+
+
+def _probe_at(record: PathRecord, now: float) -> float:
+    """When the next probe is due."""
+    if record.suspicion is not None:
+        return record.suspicion.next_probe if record.suspicion.burst_left else float("inf")
+    if record.state is _S.UP:
+        return max(record.next_probe, record.heard + _interval(record, now))
+    return record.next_probe
+
+
+def _interval(record: PathRecord, now: float) -> float:
+    lasts_long = now - record.since > limits.SLOW_AFTER
+    if record.state is _S.DOWN:
+        return limits.DOWN_PROBE_SLOW if lasts_long else limits.DOWN_PROBE
+    if record.state in (_S.DEGRADED, _S.PROBATION, _S.UNKNOWN):
+        return limits.WATCH_PROBE_SLOW if lasts_long else limits.WATCH_PROBE
+    return limits.IDLE_PROBE[record.config.role]
+
+
+def _wake(record: PathRecord, now: float) -> float:
+    """The earliest moment at which this path's judgement could change without an event."""
+    if not record.link_up or record.config.role is Role.OFF:
+        return now + limits.BUSY
+    due = min(_probe_at(record, now), now + limits.BUSY)
+    if record.suspicion is not None:
+        return min(due, record.suspicion.deadline)
+    counters = record.model.counters
+    if counters is None or record.state is _S.DOWN:
+        return due
+    asked = counters.asked
+    limit = limits.unanswered_limit(record.model)
+    if asked is not None and asked > record.heard:
+        due = min(due, max(asked + limit, record.calm_until))
+    elif counters.last_tx is not None and now - counters.last_tx < limits.BUSY:
+        due = min(due, now + limit)
+    spacing = limits.inbound_limit(record.model)
+    if spacing is not None:
+        due = min(due, max(record.heard + spacing, record.calm_until))
+    return due
+
+
+def start(records: tuple[PathRecord, ...], now: float) -> CoreState:
+    """The state at the beginning: nothing heard yet, a probe due on every path."""
+    return CoreState(
+        paths=tuple(replace(record, since=now, next_probe=now) for record in records),
+        started=now,
+    )

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""From states to what should be: endpoints and route penalties, with the last path protected."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from omrfast.core import limits
+from omrfast.core.state import CoreState, PathRecord, Wish
+from omrfast.core.types import PathState, Role
+
+PENALTY_DEGRADED = 10_000
+PENALTY_PROBATION = 20_000
+PENALTY_DOWN = 30_000
+"""Above every metric that the configuration admits, and apart from each other."""
+
+_RANK = {
+    PathState.UP: 0,
+    PathState.SUSPECT: 1,
+    PathState.UNKNOWN: 2,
+    PathState.DEGRADED: 3,
+    PathState.PROBATION: 4,
+    PathState.DOWN: 5,
+}
+
+
+def wishes(state: CoreState, now: float) -> tuple[tuple[str, Wish], ...]:
+    """What every path's endpoint and routes should be, by path name.
+
+    At least one path stays present, without the backup flag that a demotion would give it and
+    without a penalty on its routes: the least bad one, if none is good.
+    """
+    wished = {record.config.name: _alone(record, now) for record in state.paths}
+    usable = [record for record in state.paths if record.config.role is not Role.OFF]
+    if usable:
+        _keep_one(wished, usable, now)
+    return tuple(wished.items())
+
+
+def _alone(record: PathRecord, now: float) -> Wish:
+    """The wish for a path as if there were no other."""
+    if record.config.role is Role.OFF:
+        return Wish(present=False, penalty=PENALTY_DOWN)
+    backup = record.config.role is Role.BACKUP
+    match _sober(record):
+        case PathState.UP:
+            return Wish(present=True, backup=backup, penalty=0)
+        case PathState.DEGRADED:
+            return Wish(present=True, backup=True, penalty=PENALTY_DEGRADED)
+        case PathState.PROBATION:
+            return _on_probation(record, now)
+        case PathState.DOWN:
+            return Wish(present=False, penalty=PENALTY_DOWN)
+    return Wish()
+
+
+def _on_probation(record: PathRecord, now: float) -> Wish:
+    """Half of the time on probes alone, then as backup."""
+    needed = limits.recover_time(record.config.quality, record.penalty)
+    proven = record.good_since is not None and now - record.good_since >= needed / 2
+    if proven:
+        return Wish(present=True, backup=True, penalty=PENALTY_PROBATION)
+    return Wish(present=False, penalty=PENALTY_PROBATION)
+
+
+def _keep_one(wished: dict[str, Wish], usable: list[PathRecord], now: float) -> None:
+    best = min(usable, key=lambda record: _order(record, now))
+    name = best.config.name
+    wish = wished[name]
+    if wish.penalty:
+        wished[name] = wish = replace(wish, penalty=0)
+    if wish.present is False:
+        wished[name] = wish = replace(wish, present=True, backup=best.config.role is Role.BACKUP)
+    carries = any(w.present is not False and not w.backup for w in wished.values())
+    demoted = any(
+        wished[record.config.name].backup and _sober(record) is PathState.DEGRADED
+        for record in usable
+    )
+    if not carries and (demoted or best.config.role is Role.ACTIVE):
+        wished[name] = replace(wish, backup=False)
+
+
+def _sober(record: PathRecord) -> PathState:
+    """The state without a suspicion that is not decided yet."""
+    return record.state if record.suspicion is None else record.suspicion.before
+
+
+def _order(record: PathRecord, now: float) -> tuple[float, ...]:
+    """Least is best. Of the dead, the last one to die: it is still there, and may come back."""
+    rank = max(_RANK[record.state], _RANK[_sober(record)])
+    preferred = float(record.config.role is Role.BACKUP)
+    if record.state is PathState.DOWN:
+        return (rank, float(not record.link_up), -record.since)
+    if record.state is PathState.UP:
+        return (rank, preferred)
+    return (rank, limits.badness(record.model, record.config.quality, now), preferred)
