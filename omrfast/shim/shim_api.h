@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What the shim offers to Python. Read by the C compiler (through shim.h) and by cffi's cdef(),
+ * hence as plain as bpf/abi_types.h: no include, no guard, no attribute.
+ *
+ * Functions return 0 (or a count, or a file descriptor) and a negative errno on failure, unless
+ * said otherwise. None of them keeps state, except the event ring and the text of libbpf's log,
+ * which belongs to the calling thread.
+ */
+
+/* --- log.c -------------------------------------------------------------------------------- */
+
+/* From now on libbpf's messages are kept instead of printed. */
+void omr_log_capture(void);
+/* The last messages of this thread, newest last; valid until the next libbpf call. */
+const char *omr_log_text(void);
+void omr_log_clear(void);
+
+/* --- object.c ----------------------------------------------------------------------------- */
+
+struct omr_load {
+	const char *object;  /* path of the ELF file */
+	const char *pin_dir; /* an existing directory of a bpffs */
+	__u32 hz;            /* .rodata omr_hz */
+	__u32 replay;        /* .rodata omr_replay */
+	__u32 flows;         /* max_entries of omr_flows4 and omr_flows6 */
+};
+
+/* Load all maps and programs and pin them by name; on failure nothing stays pinned. */
+int omr_load_object(const struct omr_load *load);
+
+/* Load one program from raw instructions (map references already resolved); returns its fd. */
+int omr_load_program(__u32 type, const char *name, const void *insns, __u32 insn_count);
+
+struct omr_map_info {
+	__u32 type;
+	__u32 id;
+	__u32 key_size;
+	__u32 value_size;
+	__u32 max_entries;
+	__u32 flags;
+	char name[16];
+};
+
+struct omr_prog_info {
+	__u32 type;
+	__u32 id;
+	__u8 tag[8];
+	char name[16];
+};
+
+struct omr_link_info {
+	__u32 type;
+	__u32 id;
+	__u32 prog_id;
+	__u32 ifindex; /* 0: the interface is gone */
+	__u32 attach_type;
+	__u32 zero;
+};
+
+int omr_map_info(int fd, struct omr_map_info *info);
+int omr_prog_info(int fd, struct omr_prog_info *info);
+int omr_link_info(int fd, struct omr_link_info *info);
+
+/* --- link.c ------------------------------------------------------------------------------- */
+
+enum omr_hook {
+	OMR_HOOK_TCX_INGRESS = 46, /* BPF_TCX_INGRESS, missing in older headers */
+	OMR_HOOK_TCX_EGRESS = 47,
+	OMR_HOOK_XDP = 37, /* BPF_XDP */
+};
+
+/* bpf_link_create; flags: XDP_FLAGS_* for XDP, 0 for TCX. Returns the link's fd. */
+int omr_link_create(int prog_fd, __u32 ifindex, __u32 hook, __u32 flags);
+
+struct omr_attached {
+	__u32 prog_id;
+	__u32 link_id; /* 0: attached without a link */
+};
+
+/* What is attached by TCX to a device of this network namespace; -EINVAL: no TCX here.
+ * Returns how many were written. */
+int omr_tcx_query(__u32 ifindex, __u32 hook, struct omr_attached *out, __u32 room);
+
+/* Remove a program that was attached by TCX without a link. */
+int omr_tcx_detach(__u32 ifindex, __u32 hook, __u32 prog_id);
+
+/* Name of the device's driver (ethtool), empty if it tells none. */
+int omr_driver(const char *ifname, char *out, __u32 room);
+
+/* --- mount.c ------------------------------------------------------------------------------ */
+
+/*
+ * Mount a new bpffs on dir, so that it outlives this process: in a private mount namespace (as
+ * `ip netns exec` makes) the one of process 1 gets it too, if it has the same directory.
+ */
+int omr_mount_bpffs(const char *dir);
+/* Is dir the root of a bpffs? */
+int omr_is_bpffs(const char *dir);
+/* Unmount dir here and in the mount namespace of process 1. */
+int omr_unmount_bpffs(const char *dir);
+
+/* --- read.c ------------------------------------------------------------------------------- */
+
+struct omr_clock_source {
+	int program_fd; /* omr_clock_read */
+	int replay_fd;  /* omr_replay_clock, or -1: the kernel's clocks count */
+};
+
+int omr_clock_now(const struct omr_clock_source *source, struct omr_clock *now);
+
+struct omr_path_row {
+	struct omr_path_counters sum; /* over all possible CPUs; min_rtt members merged */
+	__u64 asked_j;
+	__u64 last_tx_j;
+	__u64 last_rx_j;
+};
+
+/* Paths 0..count-1 into rows, and the time they were read at. */
+int omr_read_paths(const struct omr_clock_source *source, int counters_fd, int live_fd, __u32 count,
+                   struct omr_path_row *rows, struct omr_clock *now);
+
+/* Histograms of paths 0..count-1, OMR_HIST_BUCKETS each, summed over all possible CPUs. */
+int omr_read_rtt(int rtt_fd, __u32 count, __u64 *buckets);
+
+struct omr_link_row {
+	__u32 ifindex;
+	struct omr_link link;
+};
+
+/* The used entries of omr_links; returns how many. */
+int omr_read_links(int links_fd, struct omr_link_row *out, __u32 room);
+
+/* --- flows.c ------------------------------------------------------------------------------ */
+
+enum omr_flow_state {
+	OMR_FLOW_HANDSHAKE = 0,
+	OMR_FLOW_ESTABLISHED = 1,
+	OMR_FLOW_CLOSING = 2, /* FIN in one direction */
+	OMR_FLOW_CLOSED = 3,  /* FIN in both, RST or FASTCLOSE */
+};
+
+struct omr_scan {
+	int flows4_fd;
+	int flows6_fd;
+	__u64 now_j;
+	__u32 collect;      /* 1: delete what the two limits tell */
+	__u32 closed_age_j; /* closed and silent for longer */
+	__u32 idle_age_j;   /* silent for longer, whatever the state */
+	__u32 room;         /* rows wanted: those with the most bytes, most first */
+};
+
+struct omr_flow_row {
+	struct omr_flow flow;
+	__u8 local_be[16]; /* IPv4 in the first four bytes */
+	__u8 remote_be[16];
+	__u16 local_port_be;
+	__u16 remote_port_be;
+	__u8 family;
+	__u8 state; /* enum omr_flow_state */
+	__u16 zero;
+	__u32 idle_j;
+	__u32 zero2;
+};
+
+struct omr_scan_result {
+	__u64 entries; /* that remain */
+	__u64 collected;
+	__u32 rows;
+	__u32 zero;
+	__u32 open[32];     /* per path: not closed */
+	__u32 subflows[32]; /* those of them that speak MPTCP */
+};
+
+int omr_scan_flows(const struct omr_scan *scan, struct omr_flow_row *rows,
+                   struct omr_scan_result *result);
+
+/* --- ring.c ------------------------------------------------------------------------------- */
+
+struct omr_ring;
+
+/* Returns NULL on failure, with *error a negative errno. */
+struct omr_ring *omr_ring_open(int map_fd, int *error);
+/* Becomes readable when there are events. */
+int omr_ring_fd(struct omr_ring *ring);
+/* Take what is there, without waiting; returns how many were written. */
+int omr_ring_read(struct omr_ring *ring, struct omr_event *out, __u32 room);
+void omr_ring_close(struct omr_ring *ring);
+
+/* --- run.c -------------------------------------------------------------------------------- */
+
+struct omr_run {
+	int prog_fd;
+	__u32 repeat; /* 0 counts as 1 */
+	const void *data;
+	__u32 data_len;
+	__u32 ifindex; /* of this network namespace; 0: lo for an skb, none for XDP */
+	__u32 gso_segs;
+	__u32 gso_size;
+	__u64 tstamp;
+	__u32 mark;
+	/* results */
+	__u32 verdict;
+	__u32 duration_ns; /* mean of one run */
+	__u32 data_out_len;
+	void *data_out; /* the packet afterwards; data_out_len is its room before */
+};
+
+/* BPF_PROG_TEST_RUN on an Ethernet frame. */
+int omr_run_skb(struct omr_run *run);
+int omr_run_xdp(struct omr_run *run);
+/* On a syscall program: ctx is read and written. */
+int omr_run_syscall(int prog_fd, void *ctx, __u32 ctx_len, __u32 *retval);
+
+/* --- libbpf, as it is --------------------------------------------------------------------- */
+
+int libbpf_num_possible_cpus(void);
+int bpf_map_lookup_elem(int fd, const void *key, void *value);
+int bpf_map_update_elem(int fd, const void *key, const void *value, __u64 flags);
+int bpf_map_delete_elem(int fd, const void *key);
+int bpf_map_get_next_key(int fd, const void *key, void *next_key);
+int bpf_obj_pin(int fd, const char *path);
+int bpf_obj_get(const char *path);
+int bpf_prog_get_fd_by_id(__u32 id);
+int bpf_prog_get_next_id(__u32 id, __u32 *next);
+int bpf_link_get_fd_by_id(__u32 id);
+int bpf_link_detach(int link_fd);
