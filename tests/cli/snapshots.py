@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A Snapshot with every member filled in, for tests of what shows it."""
+
+from __future__ import annotations
+
+from omrfast.core.types import (
+    ActionView,
+    EventView,
+    FlowView,
+    PathCounters,
+    PathView,
+    RttView,
+    Snapshot,
+)
+
+
+def path(name: str = "fibre", state: str = "up", role: str = "active") -> PathView:
+    return PathView(
+        name=name,
+        interface="wan0",
+        address="192.0.2.10",
+        role=role,
+        state=state,
+        since_s=12.5,
+        reason="answers",
+        rtt_ms=RttView(smoothed=41.2, min=40.0, variation=1.5, p50=41.0, p99=55.0),
+        loss_ratio=0.01,
+        tx_bytes=1000,
+        rx_bytes=2000,
+        tx_segments=10,
+        retransmitted_segments=1,
+        subflows=3,
+    )
+
+
+def unmeasured(name: str = "lte") -> PathView:
+    return PathView(
+        name=name,
+        interface="wwan0",
+        address="",
+        role="backup",
+        state="unknown",
+        since_s=0.5,
+        reason="no packet yet",
+        rtt_ms=RttView(),
+        loss_ratio=None,
+        tx_bytes=0,
+        rx_bytes=0,
+        tx_segments=0,
+        retransmitted_segments=0,
+        subflows=0,
+    )
+
+
+def snapshot(*paths: PathView) -> Snapshot:
+    counters = PathCounters(
+        tx_bytes=1000,
+        rx_bytes=2000,
+        tx_packets=11,
+        rx_packets=21,
+        tx_segments=10,
+        rx_segments=20,
+        retransmitted_segments=1,
+        flows_refused=4,
+        rtt_samples=7,
+        rtt_sum=0.287,
+        unparsed=(("truncated", 2), ("vlans", 0)),
+    )
+    return Snapshot(
+        version="0.1.0",
+        uptime_s=99.5,
+        loader="prebuilt",
+        paths=paths or (path(), unmeasured()),
+        actions=(ActionView(1.7e9, "fibre", "backup", "rtt 341 ms > 250 ms", 0.3),),
+        counters=(("fibre", counters), ("lte", PathCounters())),
+        rtt_buckets=(("fibre", ((0.032768, 1), (0.065536, 6), (33.554432, 7))), ("lte", ())),
+        transitions=((("fibre", "up"), 2), (("fibre", "degraded"), 1)),
+        action_counts=((("fibre", "backup"), 1),),
+        flows=12,
+        flow_capacity=65536,
+        tick_seconds=0.0004,
+    )
+
+
+FLOW = FlowView(
+    path="fibre",
+    family=4,
+    local="192.0.2.10",
+    local_port=40000,
+    remote="203.0.113.1",
+    remote_port=443,
+    mptcp=True,
+    joined=True,
+    backup=False,
+    token=0xDEADBEEF,
+    local_id=2,
+    remote_id=0,
+    state="established",
+    tx_bytes=5000,
+    rx_bytes=100,
+    tx_segments=5,
+    rx_segments=1,
+    retransmitted_segments=0,
+    spurious_segments=0,
+    rtt_smoothed=0.0412,
+    rtt_variation=0.0015,
+    rtt_min=0.04,
+    rtt_samples=9,
+    idle=1.25,
+)
+
+EVENT = EventView(1.7e9, "decision", "fibre", "fibre: up → degraded", (("rtt_ms", 341.0),))

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The JSON interface, key by key, as the issue fixes it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from snapshots import EVENT, FLOW, path, snapshot, unmeasured
+
+from omrfast.export.status import event_json, flow_json, status_json, usable
+
+INTERFACE = {
+    "version": "0.1.0",
+    "uptime_s": 99.5,
+    "loader": "prebuilt",
+    "paths": [
+        {
+            "name": "fibre",
+            "interface": "wan0",
+            "address": "192.0.2.10",
+            "role": "active",
+            "state": "up",
+            "since_s": 12.5,
+            "reason": "answers",
+            "rtt_ms": {"smoothed": 41.2, "min": 40.0, "variation": 1.5, "p50": 41.0, "p99": 55.0},
+            "loss_ratio": 0.01,
+            "tx_bytes": 1000,
+            "rx_bytes": 2000,
+            "tx_segments": 10,
+            "retransmitted_segments": 1,
+            "subflows": 3,
+        }
+    ],
+    "actions": [
+        {
+            "at": 1.7e9,
+            "path": "fibre",
+            "kind": "backup",
+            "reason": "rtt 341 ms > 250 ms",
+            "took_ms": 0.3,
+        }
+    ],
+}
+
+
+def test_status_is_exactly_the_interface() -> None:
+    assert json.loads(json.dumps(status_json(snapshot(path())))) == INTERFACE
+
+
+def test_unknown_values_are_null() -> None:
+    (lte,) = json.loads(json.dumps(status_json(snapshot(unmeasured()))))["paths"]
+    assert lte["rtt_ms"] == dict.fromkeys(("smoothed", "min", "variation", "p50", "p99"))
+    assert lte["loss_ratio"] is None
+
+
+@pytest.mark.parametrize(
+    ("state", "role", "expected"),
+    [
+        ("up", "active", True),
+        ("up", "backup", True),
+        ("up", "off", False),
+        ("suspect", "active", True),
+        ("degraded", "active", True),
+        ("down", "active", False),
+        ("probation", "active", False),
+        ("unknown", "active", False),
+    ],
+)
+def test_usable(state: str, role: str, expected: bool) -> None:
+    bad = path("other", state="down")
+    assert usable(status_json(snapshot(bad, path(state=state, role=role)))) is expected
+
+
+def test_no_path_is_not_usable() -> None:
+    assert not usable({"paths": []})
+
+
+def test_flow_units() -> None:
+    shown = flow_json(FLOW)
+    assert shown["rtt_ms"] == {"smoothed": 41.2, "variation": 1.5, "min": 40.0, "samples": 9}
+    assert shown["idle_s"] == 1.25
+    assert not {"rtt_smoothed", "rtt_min", "rtt_variation", "rtt_samples", "idle"} & shown.keys()
+
+
+def test_event_details_are_an_object() -> None:
+    assert event_json(EVENT) == {
+        "at": 1.7e9,
+        "kind": "decision",
+        "path": "fibre",
+        "message": "fibre: up → degraded",
+        "details": {"rtt_ms": 341.0},
+    }
