@@ -1,0 +1,288 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Emulated links: what a link does to packets, and two ways to make it do so.
+
+A *backend* owns the links of one lab. Each link has the ends A and B, two devices of one
+namespace; ``up`` is A to B. `WireBackend` is the emulator of this project (wire.c); `NetemBackend`
+is the kernel's netem, used where the kernel has it. Both are driven through `Link`.
+"""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import threading
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from omrfast.lab import netns
+
+WIRE = Path(__file__).with_name("wire")
+UP, DOWN, BOTH = "up", "down", "both"
+
+
+class LinkError(RuntimeError):
+    """The emulator refused a command or is gone; the text says which and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkSettings:
+    """What one direction of a link does to packets."""
+
+    delay: float = 0.0
+    """Seconds, one way."""
+    jitter: float = 0.0
+    """Seconds, plus or minus, uniform; never reorders."""
+    loss: float = 0.0
+    """Ratio of packets, independent of each other."""
+    rate: float = 0.0
+    """Bit/s of whole Ethernet frames; 0 is unlimited (and then there is no queue)."""
+    queue: float = 0.0
+    """Seconds that a packet waits at most before it is sent at ``rate``; 0 is unlimited."""
+    blackhole: bool = False
+    """Everything vanishes, what is queued or under way too; the devices stay up."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkStats:
+    """Counters of one direction since the link was made, in packets unless named."""
+
+    forwarded: int = 0
+    bytes: int = 0
+    lost: int = 0
+    overflow: int = 0
+    blackholed: int = 0
+    oversize: int = 0
+    refused: int = 0
+    nomem: int = 0
+    under_way: int = 0
+    backlog_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LinkPair:
+    """Names of a link and of its two devices."""
+
+    name: str
+    a: str
+    b: str
+
+
+class Backend(Protocol):
+    """Owner of the links of one namespace."""
+
+    name: str
+
+    def apply(self, link: str, direction: str, settings: LinkSettings) -> None: ...
+
+    def stats(self, link: str, direction: str) -> LinkStats: ...
+
+    def close(self) -> None: ...
+
+
+class Link:
+    """One link of a lab; settings are kept per direction and changed piecemeal."""
+
+    def __init__(self, backend: Backend, name: str, settings: LinkSettings) -> None:
+        self.name = name
+        self._backend = backend
+        self._now = {UP: settings, DOWN: settings}
+        for direction in (UP, DOWN):
+            backend.apply(name, direction, settings)
+
+    def settings(self, direction: str) -> LinkSettings:
+        return self._now[direction]
+
+    def change(self, direction: str = BOTH, **changes: Any) -> None:
+        """Change members of `LinkSettings` while the link runs; TypeError for unknown ones."""
+        for way in (UP, DOWN) if direction == BOTH else (direction,):
+            settings = replace(self._now[way], **changes)
+            self._backend.apply(self.name, way, settings)
+            self._now[way] = settings
+
+    def stats(self, direction: str) -> LinkStats:
+        return self._backend.stats(self.name, direction)
+
+
+class WireBackend:
+    """The emulator in userspace: one process for all links of a lab."""
+
+    name = "wire"
+
+    def __init__(
+        self, namespace: str, pairs: tuple[LinkPair, ...], directory: Path, seed: int = 1
+    ) -> None:
+        if not WIRE.exists():
+            raise LinkError(f"{WIRE} is missing: build it with `make setup`")
+        path = directory / "wire.sock"
+        self._log = (directory / "wire.log").open("w+")
+        self._process = netns.spawn(
+            namespace,
+            [str(WIRE), str(path), str(seed), *(f"{p.name}:{p.a}:{p.b}" for p in pairs)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+        )
+        assert self._process.stdout is not None
+        if self._process.stdout.readline() != "ready\n":
+            self._process.wait(5)
+            raise LinkError(f"link emulator did not start: {self._complaint()}")
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(5)
+        self._socket.connect(str(path))
+        self._answers = self._socket.makefile("r")
+        self._lock = threading.Lock()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def _complaint(self) -> str:
+        self._log.seek(0)
+        return self._log.read().strip() or "it said nothing"
+
+    def command(self, line: str) -> dict[str, int]:
+        """Send one command; its answer's numbers. LinkError if refused or gone."""
+        try:
+            with self._lock:
+                self._socket.sendall(f"{line}\n".encode())
+                answer = self._answers.readline().split()
+        except OSError as error:
+            raise LinkError(f"link emulator is gone ({error}): {self._complaint()}") from error
+        if not answer:
+            raise LinkError(f"link emulator is gone: {self._complaint()}")
+        if answer[0] != "ok":
+            raise LinkError(f"{line}: {' '.join(answer[1:])}")
+        return {key: int(value) for key, value in (word.split("=") for word in answer[1:])}
+
+    def apply(self, link: str, direction: str, settings: LinkSettings) -> None:
+        self.command(
+            f"set {link} {direction} delay_us={round(settings.delay * 1e6)}"
+            f" jitter_us={round(settings.jitter * 1e6)} loss_ppm={round(settings.loss * 1e6)}"
+            f" rate_bps={round(settings.rate)} queue_us={round(settings.queue * 1e6)}"
+            f" blackhole={int(settings.blackhole)}"
+        )
+
+    def stats(self, link: str, direction: str) -> LinkStats:
+        return LinkStats(**self.command(f"stats {link} {direction}"))
+
+    def close(self) -> None:
+        self._answers.close()
+        self._socket.close()
+        with self._process as process:
+            assert process.stdin is not None
+            process.stdin.close()
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        self._log.close()
+
+
+class NetemBackend:
+    """The kernel's netem: the two devices in a bridge, a qdisc on the way out of each.
+
+    Differs from wire: the queue is counted in packets of 1,500 bytes and includes what is on the
+    delay line, and a change while packets are under way drops them when a black hole begins only.
+    """
+
+    name = "netem"
+
+    def __init__(
+        self, namespace: str, pairs: tuple[LinkPair, ...], directory: Path, seed: int = 1
+    ) -> None:
+        self._namespace = namespace
+        self._egress: dict[tuple[str, str], str] = {}
+        for pair in pairs:
+            netns.call(namespace, self._bridge, pair)
+            self._egress[pair.name, UP] = pair.b
+            self._egress[pair.name, DOWN] = pair.a
+
+    @staticmethod
+    def _bridge(pair: LinkPair) -> None:
+        from pyroute2 import IPRoute
+
+        with IPRoute() as ip:
+            ip.link("add", ifname=f"br-{pair.name}", kind="bridge")
+            bridge = ip.link_lookup(ifname=f"br-{pair.name}")[0]
+            for port in (pair.a, pair.b):
+                ip.link("set", index=ip.link_lookup(ifname=port)[0], master=bridge)
+            ip.link("set", index=bridge, state="up")
+
+    @staticmethod
+    def _set(device: str, settings: LinkSettings) -> None:
+        from pyroute2 import IPRoute
+
+        waiting = settings.rate * (settings.queue + settings.delay) / 8 / 1500
+        options: dict[str, Any] = {
+            "delay": round(settings.delay * 1e6),
+            "jitter": round(settings.jitter * 1e6),
+            "loss": 100 if settings.blackhole else settings.loss * 100,
+            "limit": max(int(waiting), 10) if settings.rate and settings.queue else 100_000,
+        }
+        if settings.rate:
+            options["rate"] = f"{round(settings.rate)}bit"
+        with IPRoute() as ip:
+            index = ip.link_lookup(ifname=device)[0]
+            present = [q for q in ip.get_qdiscs(index) if q.get_attr("TCA_KIND") == "netem"]
+            if settings.blackhole and present:
+                ip.tc("del", index=index, root=True)
+                present = []
+            ip.tc("change" if present else "add", "netem", index, "1:", **options)
+
+    def apply(self, link: str, direction: str, settings: LinkSettings) -> None:
+        netns.call(self._namespace, self._set, self._egress[link, direction], settings)
+
+    def stats(self, link: str, direction: str) -> LinkStats:
+        def read() -> LinkStats:
+            from pyroute2 import IPRoute
+
+            with IPRoute() as ip:
+                index = ip.link_lookup(ifname=self._egress[link, direction])[0]
+                for qdisc in ip.get_qdiscs(index):
+                    if qdisc.get_attr("TCA_KIND") == "netem":
+                        seen = qdisc.get_attr("TCA_STATS")
+                        return LinkStats(
+                            forwarded=seen["packets"], bytes=seen["bytes"], lost=seen["drop"]
+                        )
+            return LinkStats()
+
+        return netns.call(self._namespace, read)
+
+    def close(self) -> None:
+        """Nothing to end: bridges and qdiscs go with the namespace."""
+
+
+def has_netem(namespace: str) -> bool:
+    """Whether the kernel lets a netem qdisc be added; tried on lo of ``namespace``."""
+
+    def probe() -> bool:
+        from pyroute2 import IPRoute
+        from pyroute2.netlink.exceptions import NetlinkError
+
+        with IPRoute() as ip:
+            try:
+                ip.tc("add", "netem", 1, "1:", delay=1)
+            except NetlinkError:
+                return False
+            ip.tc("del", index=1, root=True)
+            return True
+
+    return netns.call(namespace, probe)
+
+
+def open_backend(
+    namespace: str, pairs: tuple[LinkPair, ...], directory: Path, seed: int, kind: str = "auto"
+) -> Backend:
+    """``kind``: wire, netem, or auto (netem where the kernel has it)."""
+    if kind not in ("auto", "wire", "netem"):
+        raise ValueError(f"unknown link backend {kind!r}: write auto, wire or netem")
+    if kind == "netem" or (kind == "auto" and has_netem(namespace)):
+        return NetemBackend(namespace, pairs, directory, seed)
+    return WireBackend(namespace, pairs, directory, seed)
+
+
+def describe(settings: LinkSettings) -> str:
+    """For people: only what is set."""
+    named = {key: value for key, value in asdict(settings).items() if value}
+    return " ".join(f"{key}={value:g}" for key, value in named.items()) or "clear"
