@@ -14,6 +14,8 @@ from omrfast.core.types import PathCounters
 ALPHA = 1 / 8
 BETA = 1 / 4
 """Gains of RFC 6298 section 2, per sample."""
+SETTLED = 6
+"""After this many samples RTTVAR has forgotten its initial half of the first RTT."""
 MOST_SAMPLES = 8
 """A tick's samples beyond this many add no weight: they share one moment."""
 
@@ -40,6 +42,8 @@ class PathModel:
     at: float = 0.0
     srtt: float | None = None
     rttvar: float = 0.0
+    smoothed: int = 0
+    """How many samples (ticks or probes) the estimate rests on; stops at SETTLED."""
     probe_min: float | None = None
     """Least probe reply; the data path's own minimum is in ``counters``."""
     passive_at: float = float("-inf")
@@ -111,7 +115,7 @@ def _observe_rtt(
 def _smooth(model: PathModel, rtt: float, spread: float, samples: int, now: float) -> PathModel:
     """RFC 6298 section 2.2 and 2.3, its gains compounded over the tick's samples."""
     if model.srtt is None:
-        return replace(model, srtt=rtt, rttvar=rtt / 2)
+        return replace(model, srtt=rtt, rttvar=rtt / 2, smoothed=1)
     weight = min(samples, MOST_SAMPLES)
     beta = 1 - (1 - BETA) ** weight
     alpha = 1 - (1 - ALPHA) ** weight
@@ -120,6 +124,7 @@ def _smooth(model: PathModel, rtt: float, spread: float, samples: int, now: floa
         model,
         rttvar=(1 - beta) * model.rttvar + beta * deviation,
         srtt=(1 - alpha) * model.srtt + alpha * rtt,
+        smoothed=min(SETTLED, model.smoothed + 1),
     )
 
 

@@ -3,7 +3,9 @@
 
 A path goes silent: suspect, and a burst of probes leaves on it; anything that arrives on it
 clears the suspicion; silence until the proof's deadline is death. A path goes bad: degraded after
-``hold``. It comes back through probation, where it has to answer for ``recover_after``.
+``hold``. It comes back through probation, where it has to answer for ``recover_after``; but when
+a probe that left before the verdict is answered after it, the path was slow and not dead, and is
+degraded at once: nothing that arrives within the proof's deadline could have told the two apart.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ TRANSITIONS: dict[PathState, frozenset[PathState]] = {
     _S.UP: frozenset({_S.SUSPECT, _S.DEGRADED, _S.DOWN}),
     _S.SUSPECT: frozenset({_S.UNKNOWN, _S.UP, _S.DEGRADED, _S.PROBATION, _S.DOWN}),
     _S.DEGRADED: frozenset({_S.UP, _S.SUSPECT, _S.DOWN}),
-    _S.DOWN: frozenset({_S.PROBATION}),
+    _S.DOWN: frozenset({_S.PROBATION, _S.DEGRADED}),
     _S.PROBATION: frozenset({_S.UP, _S.DEGRADED, _S.SUSPECT, _S.DOWN}),
 }
 
@@ -129,6 +131,8 @@ def _on_reply(record: PathRecord, rtt: float, now: float) -> PathRecord:
     if record.state is _S.UNKNOWN:
         return enter(record, _S.UP, f"a probe was answered in {rtt * 1e3:.1f} ms", now)
     if record.state is _S.DOWN and record.link_up:
+        if now - rtt < record.since:
+            return enter(record, _S.DEGRADED, f"slow, not dead: answers in {rtt * 1e3:.0f} ms", now)
         return enter(record, _S.PROBATION, f"answers again, in {rtt * 1e3:.1f} ms", now)
     return record
 
@@ -251,11 +255,11 @@ def _send_due(record: PathRecord, now: float) -> tuple[PathRecord, bool]:
 
 
 def _probe_at(record: PathRecord, now: float) -> float:
-    """When the next probe is due."""
+    """When the next probe is due: never while traffic itself measures a good path."""
     if record.suspicion is not None:
         return record.suspicion.next_probe if record.suspicion.burst_left else float("inf")
     if record.state is _S.UP:
-        return max(record.next_probe, record.heard + _interval(record, now))
+        return max(record.next_probe, record.model.passive_at + _interval(record, now))
     return record.next_probe
 
 
@@ -265,6 +269,8 @@ def _interval(record: PathRecord, now: float) -> float:
         return limits.DOWN_PROBE_SLOW if lasts_long else limits.DOWN_PROBE
     if record.state in (_S.DEGRADED, _S.PROBATION, _S.UNKNOWN):
         return limits.WATCH_PROBE_SLOW if lasts_long else limits.WATCH_PROBE
+    if record.model.smoothed < measure.SETTLED and not lasts_long:
+        return limits.WATCH_PROBE
     return limits.IDLE_PROBE[record.config.role]
 
 

@@ -1,0 +1,314 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The path state machine on simulated traffic: what it sees, when, and what it leaves alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from world import SimPath, World
+
+from omrfast.core import policy
+from omrfast.core.config import PathConfig, Quality
+from omrfast.core.state import LinkChanged, PathRecord, ProbeFailed, ProbeReply, Tick
+from omrfast.core.types import PathCounters, PathState, Role
+
+QUICK = Quality(recover_after=2.0)
+
+
+def two(**first: object) -> World:
+    """A 40 ms path with the given traffic beside an idle 80 ms one, both heard."""
+    world = World(
+        SimPath("one", rtt=0.040, quality=QUICK, **first),  # type: ignore[arg-type]
+        SimPath("two", rtt=0.080, quality=QUICK),
+    )
+    world.run(3.0)
+    assert [world.state.path(n).state for n in ("one", "two")] == ["up", "up"]
+    return world
+
+
+@pytest.mark.parametrize(
+    ("traffic", "most"),
+    [
+        ({"upload": 0.020}, 0.170),
+        ({"download": 0.020}, 0.170),
+        ({"upload": 0.001}, 0.150),
+        ({"download": 0.001}, 0.150),
+        ({"upload": 0.020, "download": 0.020}, 0.170),
+    ],
+)
+def test_silent_black_hole_is_death_within_round_trips(
+    traffic: dict[str, float], most: float
+) -> None:
+    world = two(**traffic)
+    world.paths["one"].dead = True
+    at = world.now
+    world.run(1.0)
+    took = world.entered("one", "down", at)
+    assert took is not None
+    assert took <= most
+    assert world.wishes["one"].present is False
+    assert world.wishes["two"].present is True
+    assert world.aborted == ["one"]
+    assert world.state.path("two").state is PathState.UP
+
+
+def test_idle_path_dies_unseen_but_not_for_long() -> None:
+    world = two()
+    world.paths["two"].dead = True
+    at = world.now
+    world.run(15.0)
+    took = world.entered("two", "down", at)
+    assert took is not None
+    assert took < 12
+
+
+def test_recovery_goes_through_probation_and_backup() -> None:
+    world = two(upload=0.020)
+    world.paths["one"].dead = True
+    world.run(1.0)
+    world.paths["one"].dead = False
+    healed = world.now
+    seen: list[tuple[bool | None, bool | None]] = []
+    for _ in range(80):
+        world.run(0.05)
+        wish = world.wishes["one"]
+        if not seen or seen[-1] != (wish.present, wish.backup):
+            seen.append((wish.present, wish.backup))
+    assert [(p, b if p else None) for p, b in seen] == [(False, None), (True, True), (True, False)]
+    took = world.entered("one", "up", healed)
+    assert took is not None
+    assert QUICK.recover_after <= took <= QUICK.recover_after + 2
+    assert world.states("one", healed) == ["probation", "up"]
+
+
+@pytest.mark.parametrize("traffic", [{"upload": 0.020}, {"download": 0.020}, {"upload": 0.002}])
+@pytest.mark.parametrize("rtt", [0.3, 0.34, 0.8])
+def test_slow_path_becomes_backup_within_two_seconds_and_comes_back_once(
+    traffic: dict[str, float], rtt: float
+) -> None:
+    world = two(**traffic)
+    world.paths["one"].rtt = rtt
+    slow = world.now
+    world.run(6.0)
+    took = world.entered("one", "degraded", slow)
+    assert took is not None
+    assert took < 2.0
+    assert world.states("one", slow)[-1] == "degraded"
+    assert world.wishes["one"].present is True
+    assert world.wishes["one"].backup is True
+    assert world.wishes["one"].penalty
+    world.paths["one"].rtt = 0.040
+    healed = world.now
+    world.run(12.0)
+    assert world.states("one", healed) == ["up"]
+
+
+def test_a_late_answer_tells_slow_from_dead() -> None:
+    world = two(upload=0.020)
+    world.paths["one"].rtt = 0.340
+    slow = world.now
+    world.run(1.0)
+    assert world.states("one", slow) == ["down", "degraded"]
+    back = world.entered("one", "degraded", slow)
+    assert back is not None
+    assert back < 0.5
+    assert world.wishes["one"].present is True
+
+
+def test_lossy_path_is_demoted_once_and_stays_demoted() -> None:
+    world = two(upload=0.005)
+    world.paths["one"].loss_every = 10
+    at = world.now
+    world.run(60.0)
+    assert world.states("one", at) == ["degraded"]
+
+
+def test_a_steady_path_is_never_suspected() -> None:
+    world = two(upload=0.020)
+    world.run(30.0)
+    assert world.states("one") == ["up"]
+    assert world.paths["one"].probes <= 2, "traffic answers for the path, probes are not needed"
+
+
+def test_a_stream_that_ends_costs_one_burst_and_nothing_else() -> None:
+    world = two(download=0.005)
+    probes = world.paths["one"].probes
+    world.paths["one"].download = None
+    at = world.now
+    world.run(5.0)
+    assert world.states("one", at) == ["up"], "suspect, then alive after all"
+    assert world.paths["one"].probes - probes == 3
+    assert world.wishes["one"].present is True
+
+
+def test_link_down_is_proof_by_itself() -> None:
+    world = two(upload=0.020)
+    at = world.now
+    world.link("one", up=False)
+    assert world.entered("one", "down", at) == 0
+    world.paths["one"].dead = True
+    world.run(2.0)
+    world.paths["one"].dead = False
+    world.link("one", up=True)
+    world.run(5.0)
+    assert world.states("one", at) == ["down", "probation", "up"]
+
+
+def test_the_last_path_is_never_taken_away() -> None:
+    world = two(upload=0.020)
+    world.paths["one"].dead = True
+    world.run(1.0)
+    world.paths["two"].dead = True
+    world.run(15.0)
+    assert world.state.path("one").state is PathState.DOWN
+    assert world.state.path("two").state is PathState.DOWN
+    assert world.wishes["one"].present is False
+    assert world.wishes["two"].present is True, "the last to die stays"
+    assert world.wishes["two"].penalty == 0
+
+
+def test_two_bad_paths_leave_the_less_bad_one_in_charge() -> None:
+    world = two(upload=0.020)
+    world.paths["two"].upload = 0.020
+    world.paths["one"].rtt = 0.600
+    world.paths["two"].rtt = 0.300
+    world.run(10.0)
+    assert world.wishes["one"].backup is True
+    assert world.wishes["two"].backup is False
+    assert world.wishes["two"].penalty == 0
+
+
+def test_a_backup_takes_over_for_a_degraded_active_path() -> None:
+    world = World(
+        SimPath("one", upload=0.020, quality=QUICK),
+        SimPath("two", rtt=0.080, role=Role.BACKUP, quality=QUICK),
+    )
+    world.run(2.0)
+    assert world.wishes["two"].backup is True
+    world.paths["one"].rtt = 0.5
+    world.run(4.0)
+    assert world.wishes["one"].backup is True
+    assert world.wishes["two"].backup is False
+    world.paths["one"].rtt = 0.040
+    world.run(10.0)
+    assert world.wishes["one"].backup is False
+    assert world.wishes["two"].backup is True
+
+
+def test_a_path_that_is_off_is_absent_and_not_probed() -> None:
+    world = World(SimPath("one"), SimPath("two", role=Role.OFF))
+    world.run(5.0)
+    assert world.wishes["two"].present is False
+    assert world.paths["two"].probes == 0
+
+
+def test_silence_proves_nothing_where_no_target_ever_answered() -> None:
+    world = World(SimPath("one", dead=True))
+    world.run(20.0)
+    assert world.state.path("one").state is not PathState.DOWN
+
+
+def test_flapping_makes_coming_back_slower() -> None:
+    world = two(upload=0.020)
+    times = []
+    for _ in range(4):
+        world.paths["one"].dead = True
+        world.run(1.0)
+        world.paths["one"].dead = False
+        healed = world.now
+        world.run(40.0)
+        took = world.entered("one", "up", healed)
+        assert took is not None
+        times.append(took)
+    assert times == sorted(times)
+    assert times[-1] > 2 * times[0]
+
+
+def test_an_idle_router_is_hardly_woken() -> None:
+    world = two()
+    ticks = world.ticks
+    world.run(20.0)
+    assert world.ticks - ticks <= 2 * 20 * 2
+
+
+# --- the table ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("before", list(PathState))
+@pytest.mark.parametrize("after", list(PathState))
+def test_only_the_table_s_transitions_are_possible(before: PathState, after: PathState) -> None:
+    record = PathRecord(PathConfig("p", "p"), state=before)
+    if after in policy.TRANSITIONS[before]:
+        assert policy.enter(record, after, "because", 1.0).state is after
+    else:
+        with pytest.raises(policy.IllegalTransition):
+            policy.enter(record, after, "because", 1.0)
+
+
+# --- properties ---------------------------------------------------------------------------------
+
+instants = st.floats(0, 1e4, allow_nan=False)
+counters = st.builds(
+    PathCounters,
+    tx_segments=st.integers(0, 10**6),
+    rx_segments=st.integers(0, 10**6),
+    retransmitted_segments=st.integers(0, 10**5),
+    rtt_samples=st.integers(0, 10**6),
+    rtt_sum=st.floats(0, 1e4),
+    rtt_dev_sum=st.floats(0, 1e4),
+    last_rx=st.none() | instants,
+    last_tx=st.none() | instants,
+    asked=st.none() | instants,
+)
+names = st.sampled_from(["one", "two", "three"])
+events = (
+    st.builds(Tick, st.dictionaries(names, counters))
+    | st.builds(ProbeReply, names, st.floats(1e-4, 5))
+    | st.builds(ProbeFailed, names, st.just("unreachable"), st.booleans())
+    | st.builds(LinkChanged, names, st.booleans(), st.just("link"))
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    roles=st.lists(st.sampled_from(list(Role)), min_size=1, max_size=3),
+    history=st.lists(st.tuples(st.floats(0, 30), events), max_size=60),
+)
+def test_whatever_happens_one_path_stays(
+    roles: list[Role], history: list[tuple[float, object]]
+) -> None:
+    records = tuple(
+        PathRecord(PathConfig(name, name, role=role))
+        for name, role in zip(["one", "two", "three"], roles, strict=False)
+    )
+    now = 0.0
+    state = policy.start(records, now)
+    for pause, event in history:
+        now += pause
+        outcome = policy.step(state, event, now)  # type: ignore[arg-type]
+        again = policy.step(state, event, now)  # type: ignore[arg-type]
+        assert again == outcome, "a pure function"
+        state = outcome.state
+        wishes = dict(outcome.wishes)
+        usable = [r for r in state.paths if r.config.role is not Role.OFF]
+        assert len(state.paths) == len(records)
+        if not usable:
+            continue
+        kept = [wishes[r.config.name] for r in usable]
+        assert any(w.present is not False and not w.penalty for w in kept)
+        if any(r.config.role is Role.ACTIVE for r in usable):
+            assert any(w.present is not False for w in kept)
+        assert not outcome.aborts & {n for n, w in wishes.items() if w.present is not False}, (
+            "what is kept is not aborted"
+        )
+
+
+def test_steps_do_not_change_what_they_were_given() -> None:
+    world = two(upload=0.020)
+    before = world.state
+    copy = replace(before)
+    policy.step(before, ProbeReply("one", 0.04), world.now)
+    assert before == copy
