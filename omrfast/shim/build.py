@@ -24,6 +24,7 @@ DEPENDS = (
     str(SHIM / "shim_api.h"),
     str(SHIM / "build.py"),
     "bpf/abi_types.h",
+    "bpf/abi.h",
 )
 
 # As in asm-generic/int-ll64.h; __SANE_USERSPACE_TYPES__ makes it so on every architecture.

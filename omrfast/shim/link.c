@@ -47,6 +47,11 @@ int omr_link_create(int prog_fd, __u32 ifindex, __u32 hook, __u32 flags)
 	return bpf_link_create(prog_fd, (int)ifindex, (enum bpf_attach_type)hook, &opts);
 }
 
+int omr_link_update(int link_fd, int prog_fd)
+{
+	return bpf_link_update(link_fd, prog_fd, NULL);
+}
+
 int omr_tcx_query(__u32 ifindex, __u32 hook, struct omr_attached *out, __u32 room)
 {
 	__u32 programs[QUERY_ROOM] = {0};

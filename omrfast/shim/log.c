@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* libbpf explains failures only through its log: keep the tail of it for error messages. */
+#define _GNU_SOURCE
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "shim.h"
@@ -10,25 +12,28 @@
 
 static _Thread_local char text[LOG_ROOM];
 
+/* The verifier's whole log comes as one message, and its end is what tells. */
+void omr_log_add(const char *message)
+{
+	size_t used = strlen(text), length = strlen(message), drop;
+
+	if (length >= LOG_ROOM) {
+		message += length - (LOG_ROOM - 1);
+		length = LOG_ROOM - 1;
+	}
+	drop = used + length >= LOG_ROOM ? used + length - (LOG_ROOM - 1) : 0;
+	memmove(text, text + drop, used - drop);
+	memcpy(text + used - drop, message, length + 1);
+}
+
 static int keep(enum libbpf_print_level level, const char *format, va_list args)
 {
-	char line[LOG_ROOM / 2];
-	size_t used = strlen(text);
-	size_t length;
+	char *message;
 
-	if (level == LIBBPF_DEBUG)
+	if (level == LIBBPF_DEBUG || vasprintf(&message, format, args) < 0)
 		return 0;
-	vsnprintf(line, sizeof(line), format, args);
-	length = strlen(line);
-	if (used + length >= LOG_ROOM) {
-		size_t drop = used + length - LOG_ROOM + 1;
-
-		if (drop > used)
-			drop = used;
-		memmove(text, text + drop, used - drop + 1);
-		used -= drop;
-	}
-	memcpy(text + used, line, length + 1);
+	omr_log_add(message);
+	free(message);
 	return 0;
 }
 

@@ -71,7 +71,8 @@ static void unpin_one(const char *dir, const char *name)
 		unlink(path);
 }
 
-static int pin_all(struct bpf_object *object, const char *dir)
+/* Pins everything and counts it in *pinned. */
+static int pin_all(struct bpf_object *object, const char *dir, int *pinned)
 {
 	struct bpf_program *program;
 	struct bpf_map *map;
@@ -84,29 +85,40 @@ static int pin_all(struct bpf_object *object, const char *dir)
 		error = pin_one(bpf_map__fd(map), dir, bpf_map__name(map));
 		if (error)
 			return error;
+		++*pinned;
 	}
 	bpf_object__for_each_program(program, object)
 	{
 		error = pin_one(bpf_program__fd(program), dir, bpf_program__name(program));
 		if (error)
 			return error;
+		++*pinned;
 	}
 	return 0;
 }
 
-static void unpin_all(struct bpf_object *object, const char *dir)
+/* Takes back the first `pinned` pins of pin_all, in its order: the rest is not ours. */
+static void unpin(struct bpf_object *object, const char *dir, int pinned)
 {
 	struct bpf_program *program;
 	struct bpf_map *map;
 
-	bpf_object__for_each_map(map, object) unpin_one(dir, bpf_map__name(map));
-	bpf_object__for_each_program(program, object) unpin_one(dir, bpf_program__name(program));
+	bpf_object__for_each_map(map, object)
+	{
+		if (!bpf_map__is_internal(map) && pinned-- > 0)
+			unpin_one(dir, bpf_map__name(map));
+	}
+	bpf_object__for_each_program(program, object)
+	{
+		if (pinned-- > 0)
+			unpin_one(dir, bpf_program__name(program));
+	}
 }
 
 int omr_load_object(const struct omr_load *load)
 {
 	struct bpf_object *object = bpf_object__open_file(load->object, NULL);
-	int error;
+	int error, pinned = 0;
 
 	if (!object)
 		return -errno;
@@ -114,9 +126,9 @@ int omr_load_object(const struct omr_load *load)
 	if (!error)
 		error = bpf_object__load(object);
 	if (!error) {
-		error = pin_all(object, load->pin_dir);
+		error = pin_all(object, load->pin_dir, &pinned);
 		if (error)
-			unpin_all(object, load->pin_dir);
+			unpin(object, load->pin_dir, pinned);
 	}
 	bpf_object__close(object);
 	return error;
@@ -131,6 +143,8 @@ int omr_load_program(__u32 type, const char *name, const void *insns, __u32 insn
 	if (type == BPF_PROG_TYPE_SYSCALL)
 		opts.prog_flags = BPF_F_SLEEPABLE;
 	fd = bpf_prog_load(type, name, "GPL", insns, insn_count, &opts);
+	if (fd < 0)
+		omr_log_add(log);
 	return fd;
 }
 

@@ -10,7 +10,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
-#include "../../bpf/abi_types.h"
+#include "../../bpf/abi.h"
 #include "shim_api.h"
 
 #endif

@@ -15,6 +15,7 @@ void omr_log_capture(void);
 /* The last messages of this thread, newest last; valid until the next libbpf call. */
 const char *omr_log_text(void);
 void omr_log_clear(void);
+void omr_log_add(const char *message);
 
 /* --- object.c ----------------------------------------------------------------------------- */
 
@@ -72,6 +73,8 @@ enum omr_hook {
 
 /* bpf_link_create; flags: XDP_FLAGS_* for XDP, 0 for TCX. Returns the link's fd. */
 int omr_link_create(int prog_fd, __u32 ifindex, __u32 hook, __u32 flags);
+/* Put another program in the place of the link's, without a gap. */
+int omr_link_update(int link_fd, int prog_fd);
 
 struct omr_attached {
 	__u32 prog_id;
@@ -224,4 +227,5 @@ int bpf_obj_get(const char *path);
 int bpf_prog_get_fd_by_id(__u32 id);
 int bpf_prog_get_next_id(__u32 id, __u32 *next);
 int bpf_link_get_fd_by_id(__u32 id);
+int bpf_link_get_next_id(__u32 id, __u32 *next);
 int bpf_link_detach(int link_fd);
