@@ -1,0 +1,305 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What was changed and how it was found, so that it can be put back, even after a crash.
+
+``<state_dir>/changes.json`` is written before each first change of its kind and replaced by
+rename, so a reader finds the old or the new one whole. There is no fsync: the file is for the
+death of the process, and after a power cut the kernel's endpoints and routes are gone with the
+boot id that they are recorded under. A flush to a flash card would only delay failover.
+
+The rules of putting back (plan_restore) are careful: something is touched only where the kernel
+holds what we left there. What an operator has changed since is left and said.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from omrfast.core.types import (
+    AbortHandshakes,
+    AddEndpoint,
+    DeleteEndpoint,
+    Endpoint,
+    Observed,
+    Operation,
+    Route,
+    SetBackup,
+    SetMetric,
+)
+
+VERSION = 1
+FILE_NAME = "changes.json"
+
+ABSENT = "absent"
+ACTIVE = "active"
+BACKUP = "backup"
+
+_log = logging.getLogger(__name__)
+
+
+class LedgerError(Exception):
+    """The state directory cannot be written; says which and what to do."""
+
+
+@dataclass(slots=True)
+class EndpointChange:
+    """An endpoint that we changed. ``interface`` names its device, whose index may change."""
+
+    address: str
+    port: int
+    interface: str | None
+    original: Endpoint | None
+    """None: there was none, we made it."""
+    applied: list[str] = field(default_factory=list)
+    """States that we brought about, or were about to: absent, active, backup."""
+
+
+@dataclass(slots=True)
+class RouteChange:
+    """A route whose metric we changed."""
+
+    interface: str
+    original: Route
+    applied: list[int] = field(default_factory=list)
+    """Metrics that we gave it, or were about to."""
+
+
+Change = EndpointChange | RouteChange
+
+
+def holder() -> dict[str, Any]:
+    """Whose kernel state it is: this boot and this thread's network namespace."""
+    boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return {"boot_id": boot_id, "netns": os.stat("/proc/thread-self/ns/net").st_ino}
+
+
+def endpoint_state(endpoint: Endpoint | None) -> str:
+    """absent, active or backup."""
+    if endpoint is None:
+        return ABSENT
+    return BACKUP if endpoint.backup else ACTIVE
+
+
+def same_route(change: RouteChange, route: Route, interface: str | None) -> bool:
+    """Whether it is the route of ``change``, whatever its metric and its device's index."""
+    return interface == change.interface and replace(route, metric=0, ifindex=0) == replace(
+        change.original, metric=0, ifindex=0
+    )
+
+
+def interface_names(observed: Observed) -> dict[int, str]:
+    """Device names by index."""
+    return {entry.index: entry.name for entry in observed.interfaces}
+
+
+def _to_json(change: Change) -> dict[str, Any]:
+    data = asdict(change)
+    if isinstance(change, EndpointChange) and change.original is not None:
+        data["original"]["flags"] = sorted(change.original.flags)
+    return data
+
+
+def _endpoint_from_json(data: dict[str, Any]) -> EndpointChange:
+    original = data["original"]
+    if original is not None:
+        original = Endpoint(**{**original, "flags": frozenset(original["flags"])})
+    return EndpointChange(**{**data, "original": original})
+
+
+def _route_from_json(data: dict[str, Any]) -> RouteChange:
+    return RouteChange(**{**data, "original": Route(**data["original"])})
+
+
+class Ledger:
+    """The changes of one agent. To be used by one thread, in the agent's network namespace.
+
+    For each operation: record() before, done() after, whether it worked or not; settle() with
+    what was observed then forgets what is as it was found.
+    """
+
+    def __init__(self, state_dir: str | os.PathLike[str]) -> None:
+        self.path = Path(state_dir) / FILE_NAME
+        self._holder = holder()
+        self._under_way: list[Operation] = []
+        self._saved = ""
+        self.changes: list[Change] = []
+        self._load()
+
+    # --- file ---------------------------------------------------------------------------------
+
+    def _load(self) -> None:
+        try:
+            data = json.loads(self.path.read_bytes())
+            if data["version"] != VERSION:
+                raise ValueError(f"version {data['version']}, this program writes {VERSION}")
+            held_by = {key: data[key] for key in self._holder}
+            changes: list[Change] = [*map(_endpoint_from_json, data["endpoints"])]
+            changes += map(_route_from_json, data["routes"])
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise LedgerError(
+                f"{self.path}: {error.strerror}; make it readable or set agent.state_dir"
+            ) from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            self._set_aside("corrupt", f"it cannot be used ({error!r})")
+            return
+        if held_by["boot_id"] != self._holder["boot_id"]:
+            _log.info("%s is from before a reboot, which undid the changes: dropped", self.path)
+        elif held_by != self._holder:
+            self._set_aside(
+                f"netns-{held_by['netns']}",
+                "it belongs to an agent in another network namespace; "
+                "give each agent its own agent.state_dir",
+            )
+        else:
+            self.changes = changes
+            self._saved = self._text()
+
+    def _set_aside(self, suffix: str, why: str) -> None:
+        aside = self.path.with_name(f"{self.path.name}.{suffix}")
+        try:
+            os.replace(self.path, aside)
+        except OSError as error:
+            raise LedgerError(
+                f"{self.path}: {why}, and cannot be renamed: {error.strerror}; remove it"
+            ) from error
+        _log.warning("%s: %s; kept as %s", self.path, why, aside.name)
+
+    def _text(self) -> str:
+        data = {
+            "version": VERSION,
+            **self._holder,
+            "endpoints": [_to_json(c) for c in self.changes if isinstance(c, EndpointChange)],
+            "routes": [_to_json(c) for c in self.changes if isinstance(c, RouteChange)],
+        }
+        return json.dumps(data, indent=1) + "\n" if self.changes else ""
+
+    def _save(self) -> None:
+        text = self._text()
+        if text == self._saved:
+            return
+        new = self.path.with_name(f".{self.path.name}.new")
+        try:
+            if text:
+                self.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+                new.write_text(text)
+                os.replace(new, self.path)
+            else:
+                self.path.unlink(missing_ok=True)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                new.unlink()
+            raise LedgerError(
+                f"{self.path}: {error.strerror}; what cannot be put back is not changed: "
+                "make room or set agent.state_dir"
+            ) from error
+        self._saved = text
+
+    # --- recording ------------------------------------------------------------------------------
+
+    def record(self, op: Operation, observed: Observed) -> None:
+        """Write down what ``op`` is about to change, as ``observed`` before; the first one wins.
+
+        Raises LedgerError if it cannot be written: then do not apply the operation.
+        """
+        names = interface_names(observed)
+        match op:
+            case SetMetric(route, metric):
+                self._record_route(route, metric, names)
+            case AbortHandshakes():
+                return
+            case SetBackup(endpoint, backup):
+                self._record_endpoint(endpoint, BACKUP if backup else ACTIVE, observed, names)
+            case DeleteEndpoint(endpoint):
+                self._record_endpoint(endpoint, ABSENT, observed, names)
+            case AddEndpoint(endpoint):
+                self._record_endpoint(endpoint, endpoint_state(endpoint), observed, names)
+        self._save()
+        self._under_way.append(op)
+
+    def _record_route(self, route: Route, metric: int, names: dict[int, str]) -> None:
+        change = self._route_change(route, names)
+        if change is None:
+            change = RouteChange(names.get(route.ifindex, ""), route)
+            self.changes.append(change)
+        if metric not in change.applied and metric != change.original.metric:
+            change.applied.append(metric)
+
+    def _route_change(self, route: Route, names: dict[int, str]) -> RouteChange | None:
+        for change in self.changes:
+            if (
+                isinstance(change, RouteChange)
+                and same_route(change, route, names.get(route.ifindex, ""))
+                and route.metric in (change.original.metric, *change.applied)
+            ):
+                return change
+        return None
+
+    def _record_endpoint(
+        self, endpoint: Endpoint, state: str, observed: Observed, names: dict[int, str]
+    ) -> None:
+        change = self._endpoint_change(endpoint)
+        if change is None:
+            held = _held_at(observed, endpoint.address, endpoint.port)
+            device = names.get((held or endpoint).ifindex)
+            change = EndpointChange(endpoint.address, endpoint.port, device, held)
+            self.changes.append(change)
+        if state not in change.applied:
+            change.applied.append(state)
+
+    def _endpoint_change(self, endpoint: Endpoint) -> EndpointChange | None:
+        for change in self.changes:
+            if isinstance(change, EndpointChange) and (change.address, change.port) == (
+                endpoint.address,
+                endpoint.port,
+            ):
+                return change
+        return None
+
+    def done(self, op: Operation) -> None:
+        """``op`` was applied, or failed: settle() may look at it again."""
+        if op in self._under_way:
+            self._under_way.remove(op)
+
+    def settle(self, observed: Observed) -> None:
+        """Forget what is as it was found, unless an operation on it is under way."""
+        names = interface_names(observed)
+        busy = [
+            self._route_change(op.route, names)
+            if isinstance(op, SetMetric)
+            else self._endpoint_change(op.endpoint)
+            for op in self._under_way
+            if not isinstance(op, AbortHandshakes)
+        ]
+        kept = [
+            change
+            for change in self.changes
+            if any(change is other for other in busy) or not _as_found(change, observed)
+        ]
+        self.keep(kept)
+
+    def keep(self, changes: list[Change]) -> None:
+        """Forget all but these."""
+        self.changes = changes
+        self._save()
+
+
+def _held_at(observed: Observed, address: str, port: int) -> Endpoint | None:
+    for endpoint in observed.endpoints:
+        if (endpoint.address, endpoint.port) == (address, port):
+            return endpoint
+    return None
+
+
+def _as_found(change: Change, observed: Observed) -> bool:
+    if isinstance(change, EndpointChange):
+        return _held_at(observed, change.address, change.port) == change.original
+    names = interface_names(observed)
+    metrics = [r.metric for r in observed.routes if same_route(change, r, names.get(r.ifindex))]
+    return change.original.metric in metrics and not set(metrics) & set(change.applied)
