@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Which paths a router has, and where a configured path is in the kernel. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+
+from omrfast.core.config import PathConfig, Quality
+from omrfast.core.plan import Binding
+from omrfast.core.types import Interface, Observed, Role
+
+_MAKES_SUBFLOWS = frozenset({"subflow", "fullmesh", "laminar"})
+
+
+def discover(observed: Observed, quality: Quality) -> tuple[tuple[PathConfig, str], ...]:
+    """Paths found in the kernel, each with why: an MPTCP subflow endpoint or a default route."""
+    return tuple(
+        found
+        for interface in observed.interfaces
+        if interface.name != "lo"
+        for found in _found_on(interface, observed, quality)
+    )
+
+
+def _found_on(
+    interface: Interface, observed: Observed, quality: Quality
+) -> Iterator[tuple[PathConfig, str]]:
+    endpoints = [
+        e
+        for e in observed.endpoints
+        if e.flags & _MAKES_SUBFLOWS
+        and (e.address in interface.addresses or e.ifindex == interface.index)
+    ]
+    routes = [
+        r for r in observed.routes if r.ifindex == interface.index and r.destination == "default"
+    ]
+    if endpoints:
+        role = Role.BACKUP if all(e.backup for e in endpoints) else Role.ACTIVE
+        why = "MPTCP endpoint " + ", ".join(e.address for e in endpoints)
+        if routes:
+            why += f", default route metric {min(r.metric for r in routes)}"
+    elif routes:
+        role = Role.ACTIVE
+        why = f"default route metric {min(r.metric for r in routes)}, no MPTCP endpoint"
+    else:
+        return
+    yield PathConfig(interface.name, interface.name, role=role, quality=quality), why
+
+
+def bind(
+    paths: tuple[PathConfig, ...], observed: Observed, *, create: bool
+) -> tuple[dict[str, Binding], dict[str, str]]:
+    """Where each path is now, and for those that are nowhere the reason, by path name.
+
+    ``create``: endpoints that are missing are to be made (the operator named the paths).
+    """
+    devices = {interface.name: interface for interface in observed.interfaces}
+    shared = [path.interface for path in paths]
+    bindings: dict[str, Binding] = {}
+    missing: dict[str, str] = {}
+    for path in paths:
+        device = devices.get(path.interface)
+        address = _address(path, device, observed)
+        if device is None:
+            missing[path.name] = f"interface {path.interface} is gone"
+        elif address is None:
+            wanted = f" {path.address}" if path.address else ""
+            missing[path.name] = f"interface {path.interface} has no address{wanted}"
+        else:
+            if not device.up:
+                missing[path.name] = f"interface {path.interface} is down or has no carrier"
+            alone = shared.count(path.interface) == 1
+            own = device.addresses if alone else (address,)
+            bindings[path.name] = Binding(
+                path.name,
+                device.index,
+                address,
+                frozenset(a for a in own if not ipaddress.ip_address(a).is_link_local),
+                create=create,
+                metric=path.metric,
+            )
+    return bindings, missing
+
+
+def _address(path: PathConfig, device: Interface | None, observed: Observed) -> str | None:
+    """The address that stands for the path: configured, of its endpoint, or its first one."""
+    if device is None:
+        return None
+    if path.address is not None:
+        return path.address if path.address in device.addresses else None
+    usable = [a for a in device.addresses if not ipaddress.ip_address(a).is_link_local]
+    with_endpoint = {e.address for e in observed.endpoints}
+    ordered = sorted(usable, key=lambda a: (a not in with_endpoint, ":" in a))
+    return ordered[0] if ordered else None
+
+
+def gateways(observed: Observed, binding: Binding) -> tuple[str, ...]:
+    """Next hops of the path's default routes, of the family of its address."""
+    family = 6 if ":" in binding.address else 4
+    return tuple(
+        r.gateway
+        for r in observed.routes
+        if r.ifindex == binding.ifindex and r.family == family and r.gateway is not None
+    )

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The configuration is read as written, or refused with file, key and what to write."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from omrfast.core.config import Config, ConfigError, Quality, load_config, parse
+from omrfast.core.types import Role
+
+FULL = """
+[agent]
+loader = "bcc"
+ingress = "tc"
+run_dir = "/run/other/"
+state_dir = "/var/lib/other"
+
+[[path]]
+name = "fibre"
+interface = "eth0"
+address = "192.0.2.2"
+role = "active"
+metric = 10
+max_rtt = "80ms"
+
+[[path]]
+interface = "wwan0"
+role = "backup"
+
+[quality]
+max_rtt = "0.3s"
+max_loss = "2.5%"
+max_jitter = "50ms"
+hold = "2s"
+recover_after = "1m"
+
+[[server]]
+name = "vps"
+addresses = ["203.0.113.10", "2001:db8::10"]
+port = 65101
+
+[metrics]
+listen = "[::1]:9477"
+"""
+
+
+def read(text: str) -> Config:
+    return parse(tomllib.loads(text), "test.toml")
+
+
+def test_everything_is_read() -> None:
+    config = read(FULL)
+    assert config.agent.run_dir == "/run/other"
+    fibre, wwan = config.paths
+    assert (fibre.name, fibre.role, fibre.metric) == ("fibre", Role.ACTIVE, 10)
+    assert fibre.quality == Quality(0.080, 0.025, 0.050, 2.0, 60.0)
+    assert (wwan.name, wwan.role, wwan.metric) == ("wwan0", Role.BACKUP, None)
+    assert wwan.quality == Quality(0.3, 0.025, 0.050, 2.0, 60.0) == config.quality
+    assert config.servers[0].addresses == ("203.0.113.10", "2001:db8::10")
+    assert config.metrics.listen == "[::1]:9477"
+
+
+def test_nothing_is_needed() -> None:
+    assert read("") == Config(source="test.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[agnet]\nloader = "auto"', ["[agnet]", "did you mean agent?"]),
+        ('[agent]\nloder = "auto"', ["agent.loder", "did you mean loader?"]),
+        ('[agent]\nloader = "clang"', ["agent.loader", '"auto", "prebuilt", "bcc"']),
+        ('[agent]\nrun_dir = "run"', ["agent.run_dir", "absolute path"]),
+        ('[agent]\nrun_dir = "/a"\nstate_dir = "/a"', ["must differ"]),
+        ("[quality]\nmax_rtt = 250", ["quality.max_rtt = 250", '"250ms"']),
+        ('[quality]\nmax_rtt = "250"', ["quality.max_rtt", '"250ms"']),
+        ("[quality]\nmax_loss = 0.05", ["quality.max_loss", '"5%"']),
+        ('[quality]\nmax_loss = "0%"', ["quality.max_loss", "above 0"]),
+        ('[quality]\nmax_loss = "101%"', ["quality.max_loss"]),
+        ("[[path]]\nname = 'a'", ["path[1]", "interface"]),
+        ("[path]\ninterface = 'a'", ["[[path]]"]),
+        ("[[path]]\ninterface = 'a b'", ["path[1].interface", "eth0"]),
+        ("[[path]]\ninterface = 'a'\naddress = 'x'", ["path[1].address", "192.0.2.10"]),
+        ("[[path]]\ninterface = 'a'\nrole = 'main'", ["path[1].role", '"backup"']),
+        ("[[path]]\ninterface = 'a'\nmetric = 10000", ["path[1].metric", "9999"]),
+        ("[[path]]\ninterface = 'a'\nmetric = true", ["path[1].metric"]),
+        ("[[path]]\ninterface = 'a'\n[[path]]\ninterface = 'a'", ["two [[path]]", "'a'"]),
+        (
+            "[[path]]\ninterface='a'\nname='x'\n[[path]]\ninterface='a'\nname='y'",
+            ["'x' and 'y'", "same interface"],
+        ),
+        ("[[path]]\ninterface = 'a'\nrole = 'off'", ["every path", "off"]),
+        ("[[server]]\nname = 'a'", ["server[1]", "addresses"]),
+        ("[[server]]\naddresses = []", ["server[1].addresses", "203.0.113.10"]),
+        ("[[server]]\naddresses = ['192.0.2.1']\nport = 0", ["server[1].port", "65535"]),
+        ("[metrics]\nlisten = '9477'", ["metrics.listen", "127.0.0.1:9477"]),
+        ("[metrics]\nlisten = 'localhost:9477'", ["metrics.listen", "IP address"]),
+        ("metrics = 3", ["metrics must be a table"]),
+    ],
+)
+def test_what_is_wrong_is_named(text: str, said: list[str]) -> None:
+    with pytest.raises(ConfigError) as error:
+        read(text)
+    for words in ["test.toml", *said]:
+        assert words in str(error.value)
+
+
+def test_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "omrfast.toml"
+    with pytest.raises(ConfigError, match="no such file"):
+        load_config(str(file))
+    file.write_text("[agent\n")
+    with pytest.raises(ConfigError, match="not valid TOML"):
+        load_config(str(file))
+    file.write_text(FULL)
+    assert load_config(str(file)).source == str(file)
+    monkeypatch.setattr("omrfast.core.config.DEFAULT_CONFIG", str(tmp_path / "none.toml"))
+    assert load_config(None) == Config()

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Finding paths, binding them to the kernel, choosing whom to probe; and the core's purity."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+import omrfast.core
+from omrfast.core.config import PathConfig, Quality
+from omrfast.core.discover import bind, discover, gateways
+from omrfast.core.targets import choose
+from omrfast.core.types import Endpoint, Interface, Observed, Role, Route
+
+WAN1 = Interface(2, "wan1", True, 1, ("10.1.0.2", "fe80::2", "fd00:1::2"))
+WAN2 = Interface(3, "wan2", True, 1, ("10.2.0.2",))
+LAN = Interface(4, "lan0", True, 1, ("192.168.1.1",))
+SUBFLOW = frozenset({"subflow"})
+OBSERVED = Observed(
+    endpoints=(
+        Endpoint(1, "10.1.0.2", 2, 0, SUBFLOW),
+        Endpoint(2, "10.2.0.2", 0, 0, SUBFLOW | {"backup"}),
+    ),
+    routes=(
+        Route(4, "default", 2, "10.1.0.1", 100),
+        Route(4, "default", 3, "10.2.0.1", 200),
+        Route(6, "default", 2, "fe80::1", 100),
+    ),
+    interfaces=(Interface(1, "lo", True, 772, ("127.0.0.1",)), WAN1, WAN2, LAN),
+)
+
+
+def test_paths_are_found_by_endpoint_or_default_route() -> None:
+    found = discover(OBSERVED, Quality())
+    assert [(p.name, p.role) for p, _ in found] == [("wan1", Role.ACTIVE), ("wan2", Role.BACKUP)]
+    assert "10.1.0.2" in found[0][1]
+    assert "metric 100" in found[0][1]
+    bare = Observed((), OBSERVED.routes[:1], OBSERVED.interfaces)
+    ((path, why),) = discover(bare, Quality())
+    assert path.name == "wan1"
+    assert "no MPTCP endpoint" in why
+    assert discover(Observed((), (), OBSERVED.interfaces), Quality()) == ()
+
+
+def test_binding_takes_the_endpoint_s_address_and_all_others_of_the_device() -> None:
+    bindings, missing = bind((PathConfig("a", "wan1"),), OBSERVED, create=False)
+    assert missing == {}
+    assert bindings["a"].address == "10.1.0.2"
+    assert bindings["a"].addresses == {"10.1.0.2", "fd00:1::2"}
+    assert gateways(OBSERVED, bindings["a"]) == ("10.1.0.1",)
+
+
+def test_two_paths_on_one_device_keep_apart() -> None:
+    both = (
+        PathConfig("four", "wan1", address="10.1.0.2"),
+        PathConfig("six", "wan1", address="fd00:1::2"),
+    )
+    bindings, _ = bind(both, OBSERVED, create=True)
+    assert bindings["four"].addresses == {"10.1.0.2"}
+    assert bindings["six"].addresses == {"fd00:1::2"}
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        (PathConfig("a", "wan9"), "wan9 is gone"),
+        (PathConfig("a", "wan1", address="10.1.0.3"), "no address 10.1.0.3"),
+    ],
+)
+def test_what_is_not_there_is_named(path: PathConfig, why: str) -> None:
+    bindings, missing = bind((path,), OBSERVED, create=False)
+    assert bindings == {}
+    assert why in missing["a"]
+
+
+def test_a_device_without_carrier_is_bound_and_named() -> None:
+    down = Interface(2, "wan1", False, 1, ("10.1.0.2",))
+    bindings, missing = bind((PathConfig("a", "wan1"),), Observed(interfaces=(down,)), create=False)
+    assert "a" in bindings
+    assert "carrier" in missing["a"]
+
+
+@pytest.mark.parametrize(
+    ("servers", "peers", "gateway", "answering", "chosen"),
+    [
+        ([], [], ["10.1.0.1"], set(), ("10.1.0.1",)),
+        (["203.0.113.1"], [], ["10.1.0.1"], set(), ("203.0.113.1", "10.1.0.1")),
+        (["203.0.113.1"], [], ["10.1.0.1"], {"10.1.0.1"}, ("203.0.113.1", "10.1.0.1")),
+        (["203.0.113.1"], [], ["10.1.0.1"], {"203.0.113.1"}, ("203.0.113.1",)),
+        ([], ["203.0.113.7"], [], set(), ("203.0.113.7",)),
+        (["2001:db8::1"], ["203.0.113.7"], [], set(), ("203.0.113.7",)),
+        (["203.0.113.1"], ["203.0.113.7"], [], {"203.0.113.7"}, ("203.0.113.7",)),
+        ([], [], [], set(), ()),
+    ],
+)
+def test_targets(
+    servers: list[str],
+    peers: list[str],
+    gateway: list[str],
+    answering: set[str],
+    chosen: tuple[str, ...],
+) -> None:
+    assert choose("10.1.0.2", servers, peers, gateway, answering) == chosen
+
+
+def test_the_core_imports_the_standard_library_and_itself_and_has_no_clock() -> None:
+    folder = Path(next(iter(omrfast.core.__path__)))
+    files = sorted(folder.glob("*.py"))
+    assert len(files) > 5
+    forbidden = {"time", "socket", "logging", "os", "asyncio", "threading", "subprocess", "random"}
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text())):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            for name in names:
+                root = name.split(".")[0]
+                assert root in sys.stdlib_module_names or name.startswith("omrfast.core"), file
+                assert root not in forbidden, f"{file.name} imports {name}"

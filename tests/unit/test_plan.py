@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Plan: what makes up the difference, in which order, and that applying it leaves none."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from omrfast.core.plan import EMPTY, Baseline, Binding, learn, plan
+from omrfast.core.state import Wish
+from omrfast.core.types import (
+    AbortHandshakes,
+    AddEndpoint,
+    DeleteEndpoint,
+    Endpoint,
+    Observed,
+    Operation,
+    Route,
+    SetBackup,
+    SetMetric,
+)
+from omrfast.core.wish import PENALTY_DEGRADED, PENALTY_DOWN
+
+ONE = Endpoint(1, "10.1.0.2", 2, 0, frozenset({"subflow"}))
+TWO = Endpoint(2, "10.2.0.2", 3, 0, frozenset({"subflow"}))
+ROUTE_ONE = Route(4, "default", 2, "10.1.0.1", 100)
+ROUTE_TWO = Route(4, "default", 3, "10.2.0.1", 200)
+FOUND = Observed((ONE, TWO), (ROUTE_ONE, ROUTE_TWO))
+PATHS = (
+    Binding("one", 2, "10.1.0.2", frozenset({"10.1.0.2"})),
+    Binding("two", 3, "10.2.0.2", frozenset({"10.2.0.2"})),
+)
+BASE = learn(EMPTY, PATHS, FOUND)
+UP = Wish(present=True, backup=False, penalty=0)
+DOWN = Wish(present=False, penalty=PENALTY_DOWN)
+DEGRADED = Wish(present=True, backup=True, penalty=PENALTY_DEGRADED)
+
+
+def applied(observed: Observed, operation: Operation) -> Observed:
+    """What a kernel would hold afterwards."""
+    match operation:
+        case SetBackup(endpoint, backup):
+            flags = endpoint.flags | {"backup"} if backup else endpoint.flags - {"backup"}
+            changed = replace(endpoint, flags=flags)
+            rest = tuple(e for e in observed.endpoints if e != endpoint)
+            return replace(observed, endpoints=(*rest, changed))
+        case DeleteEndpoint(endpoint):
+            rest = tuple(e for e in observed.endpoints if e != endpoint)
+            return replace(observed, endpoints=rest)
+        case AddEndpoint(endpoint):
+            return replace(observed, endpoints=(*observed.endpoints, endpoint))
+        case SetMetric(route, metric):
+            rest_r = tuple(r for r in observed.routes if r != route)
+            return replace(observed, routes=(*rest_r, replace(route, metric=metric)))
+        case AbortHandshakes():
+            return observed
+
+
+def test_nothing_to_do_means_no_operation() -> None:
+    assert plan(PATHS, {"one": UP, "two": UP}, BASE, FOUND) == ()
+    assert plan(PATHS, {}, BASE, FOUND) == ()
+    assert plan(PATHS, {"one": Wish(), "two": Wish()}, BASE, FOUND) == ()
+
+
+def test_a_dead_path_loses_its_route_then_its_endpoint_then_its_handshakes() -> None:
+    steps = plan(PATHS, {"one": DOWN, "two": UP}, BASE, FOUND, frozenset({"one"}))
+    assert steps == (
+        ("one", SetMetric(ROUTE_ONE, 100 + PENALTY_DOWN)),
+        ("one", DeleteEndpoint(ONE)),
+        ("one", AbortHandshakes("10.1.0.2")),
+    )
+
+
+def test_handshakes_are_aborted_where_there_is_no_endpoint_either() -> None:
+    bare = Observed((), FOUND.routes)
+    steps = plan(PATHS, {"one": DOWN, "two": UP}, EMPTY, bare, frozenset({"one"}))
+    assert ("one", AbortHandshakes("10.1.0.2")) in steps
+
+
+def test_a_degraded_path_becomes_backup() -> None:
+    assert plan(PATHS, {"one": DEGRADED, "two": UP}, BASE, FOUND) == (
+        ("one", SetMetric(ROUTE_ONE, 100 + PENALTY_DEGRADED)),
+        ("one", SetBackup(ONE, True)),
+    )
+
+
+def test_a_backup_is_promoted_before_the_active_one_is_demoted() -> None:
+    two = replace(TWO, flags=TWO.flags | {"backup"})
+    found = Observed((ONE, two), (ROUTE_ONE, ROUTE_TWO))
+    steps = plan(PATHS, {"one": DEGRADED, "two": UP}, learn(EMPTY, PATHS, found), found)
+    assert [s[1] for s in steps[1:]] == [SetBackup(two, False), SetBackup(ONE, True)]
+
+
+def test_an_endpoint_comes_back_as_it_was_found() -> None:
+    odd = Endpoint(7, "10.1.0.2", 2, 0, frozenset({"subflow", "fullmesh"}))
+    base = learn(EMPTY, PATHS, Observed((odd, TWO), ()))
+    gone = Observed((TWO,), ())
+    assert plan(PATHS, {"one": UP}, base, gone) == (("one", AddEndpoint(odd)),)
+    as_backup = replace(odd, flags=odd.flags | {"backup"})
+    assert plan(PATHS, {"one": DEGRADED}, base, gone) == (("one", AddEndpoint(as_backup)),)
+
+
+def test_an_endpoint_is_made_only_for_a_configured_path() -> None:
+    none = Observed((), ())
+    assert plan(PATHS, {"one": UP}, EMPTY, none) == ()
+    named = (replace(PATHS[0], create=True),)
+    made = Endpoint(0, "10.1.0.2", 2, 0, frozenset({"subflow"}))
+    assert plan(named, {"one": UP}, EMPTY, none) == (("one", AddEndpoint(made)),)
+
+
+def test_what_only_announces_an_address_is_left_alone() -> None:
+    signal = Endpoint(1, "10.1.0.2", 2, 0, frozenset({"signal"}))
+    found = Observed((signal,), ())
+    assert plan(PATHS, {"one": DOWN}, learn(EMPTY, PATHS, found), found) == ()
+
+
+def test_the_configured_metric_replaces_the_found_one() -> None:
+    named = (replace(PATHS[0], metric=10),)
+    assert plan(named, {"one": UP}, BASE, FOUND) == (("one", SetMetric(ROUTE_ONE, 10)),)
+
+
+def test_what_was_learnt_first_stays() -> None:
+    moved = Observed((), (replace(ROUTE_ONE, metric=30_100),))
+    assert learn(BASE, PATHS, moved) == BASE
+
+
+wish = st.sampled_from([UP, DOWN, DEGRADED, Wish(), Wish(present=True, backup=True, penalty=0)])
+endpoints = st.lists(
+    st.sampled_from([ONE, TWO, replace(ONE, flags=ONE.flags | {"backup"})]),
+    max_size=2,
+    unique_by=lambda e: e.address,
+)
+routes = st.lists(
+    st.builds(
+        Route,
+        st.sampled_from([4, 6]),
+        st.sampled_from(["default", "203.0.113.10/32"]),
+        st.sampled_from([2, 3, 9]),
+        st.sampled_from(["10.1.0.1", None]),
+        st.integers(0, 40_000),
+    ),
+    max_size=6,
+    unique_by=lambda r: (r.family, r.destination, r.ifindex, r.gateway),
+)
+
+
+@given(endpoints, routes, endpoints, routes, wish, wish, st.sampled_from([None, 5]))
+def test_one_pass_is_enough_and_foreign_routes_are_not_touched(
+    e1: list[Endpoint],
+    r1: list[Route],
+    e2: list[Endpoint],
+    r2: list[Route],
+    first: Wish,
+    second: Wish,
+    metric: int | None,
+) -> None:
+    paths = (replace(PATHS[0], metric=metric), PATHS[1])
+    base = learn(EMPTY, paths, Observed(tuple(e1), tuple(r1)))
+    observed = Observed(tuple(e2), tuple(r2))
+    base = learn(base, paths, observed)
+    wishes = {"one": first, "two": second}
+    steps = plan(paths, wishes, base, observed)
+    for _, operation in steps:
+        observed = applied(observed, operation)
+    assert plan(paths, wishes, base, observed) == ()
+    assert [r for r in observed.routes if r.ifindex == 9] == [r for r in r2 if r.ifindex == 9]
+
+
+def test_learning_ignores_what_belongs_to_no_path() -> None:
+    stranger = Endpoint(3, "10.9.0.2", 9, 0, frozenset({"subflow"}))
+    route = Route(4, "default", 9, "10.9.0.1", 50)
+    assert learn(EMPTY, PATHS, Observed((stranger,), (route,))) == Baseline({}, {})
