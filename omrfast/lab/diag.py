@@ -139,7 +139,7 @@ def _dump(family: int) -> list[SubflowInfo]:
     body = struct.pack("=BBBxI48x", family, socket.IPPROTO_TCP, 1 << (INET_DIAG_INFO - 1), states)
     flags = NLM_F_REQUEST | NLM_F_DUMP
     header = struct.pack("=IHHII", 16 + len(body), SOCK_DIAG_BY_FAMILY, flags, 1, 0)
-    found = []
+    found: list[SubflowInfo] = []
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG) as sock:
         sock.settimeout(5)
         sock.send(header + body)

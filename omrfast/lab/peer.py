@@ -83,7 +83,7 @@ class Peer:
 
     # --- sockets ---
 
-    def socket(self) -> socket.socket:
+    def new_socket(self) -> socket.socket:
         family = socket.AF_INET6 if ":" in self.spec["address"] else socket.AF_INET
         protocol = IPPROTO_MPTCP if self.spec["mptcp"] else 0
         sock = socket.socket(family, socket.SOCK_STREAM, protocol)
@@ -93,7 +93,7 @@ class Peer:
         return sock
 
     def connect(self) -> socket.socket:
-        sock = self.socket()
+        sock = self.new_socket()
         try:
             if self.spec["source"]:
                 sock.bind((self.spec["source"], 0))
@@ -170,10 +170,10 @@ class Peer:
             try:
                 with self.connect() as sock:
                     if sock.recv(1):
-                        seen["done"] = time.monotonic()
-                        seen["mptcp"] = speaks_mptcp(sock)
                         self.record.data(1)
-                        self.record.message(seen["began"], seen["done"])
+                        done = self.record.arrived[-1]
+                        self.record.message(seen["began"], done)
+                        seen.update(done=done, mptcp=speaks_mptcp(sock))
             except OSError as error:
                 seen["errors"].append(errno.errorcode.get(error.errno or 0, str(error)))
             time.sleep(RETRY)
@@ -237,7 +237,7 @@ def main() -> int:
     spec = json.loads(sys.argv[1])
     peer = Peer(spec)
     if spec["end"] == "server":
-        listener = peer.socket()
+        listener = peer.new_socket()
         listener.bind((spec["address"], 0))
         listener.listen(128)
         ready = {"port": listener.getsockname()[1]}

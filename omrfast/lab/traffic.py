@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -95,16 +96,14 @@ class StreamRecord:
         times = [*self.arrived[first : last + 1]]
         if last >= len(self.arrived):
             times.append(self.taken)
-        return max(
-            (b - a for a, b in zip(times, times[1:], strict=False)), default=self.taken - begin
-        )
+        return max((b - a for a, b in pairwise(times)), default=self.taken - begin)
 
     def gap_at(self, begin: float, end: float) -> tuple[float, float]:
         """(start, length) of that gap."""
         longest = self.longest_gap(begin, end)
         first = max(bisect.bisect_right(self.arrived, begin) - 1, 0)
         times = [*self.arrived[first:], self.taken]
-        for a, b in zip(times, times[1:], strict=False):
+        for a, b in pairwise(times):
             if b - a == longest:
                 return a, longest
         return begin, longest
@@ -118,7 +117,7 @@ class StreamRecord:
         """Delivered bit/s in consecutive steps."""
         count = max(int((end - begin) / step), 0)
         edges = [begin + i * step for i in range(count + 1)]
-        return [8 * self.delivered(a, b) / step for a, b in zip(edges, edges[1:], strict=False)]
+        return [8 * self.delivered(a, b) / step for a, b in pairwise(edges)]
 
     def latency(self, begin: float, end: float, quantile: float) -> float | None:
         """Seconds from sent to received, of messages sent in [begin, end)."""
