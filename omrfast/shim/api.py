@@ -223,6 +223,12 @@ class Map:
             os.close(self.fd)
             self.fd = -1
 
+    def __enter__(self) -> Map:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def _key(self, key: bytes | int) -> bytes:
         data = key.to_bytes(4, sys.byteorder) if isinstance(key, int) else key
         if len(data) != self.info.key_size:

@@ -98,3 +98,13 @@ def driver(ifname: str) -> str:
     out = ffi.new("char[]", _DRIVER_ROOM)
     api.check(lib.omr_driver(ifname.encode(), out, _DRIVER_ROOM), f"asking {ifname} for its driver")
     return str(ffi.string(out).decode(errors="replace"))
+
+
+def xdp_program(ifindex: int) -> int:
+    """Id of the XDP program on a device of this network namespace; 0: none, or no such device."""
+    prog_id = ffi.new("unsigned int *", 0)
+    error = lib.bpf_xdp_query_id(ifindex, 0, prog_id)
+    if error in (-errno.ENODEV, -errno.EINVAL, -errno.ENXIO):
+        return 0
+    api.check(error, f"asking device {ifindex} for its XDP program")
+    return int(prog_id[0])

@@ -7,7 +7,23 @@
 
 #include "shim.h"
 
-/* Write a 32-bit constant of .rodata; libbpf has no accessor by name, so BTF gives the offset. */
+static int store(char *at, __u32 size, __u64 value)
+{
+	const __u8 v8 = (__u8)value;
+	const __u32 v32 = (__u32)value;
+
+	if (size == sizeof(v8))
+		memcpy(at, &v8, sizeof(v8));
+	else if (size == sizeof(v32))
+		memcpy(at, &v32, sizeof(v32));
+	else if (size == sizeof(value))
+		memcpy(at, &value, sizeof(value));
+	else
+		return -EINVAL;
+	return 0;
+}
+
+/* Write an integer of .rodata; libbpf has no accessor by name, so BTF gives its place. */
 static int set_constant(struct bpf_object *object, const char *name, __u32 value)
 {
 	struct bpf_map *rodata = bpf_object__find_map_by_name(object, ".rodata");
@@ -31,10 +47,9 @@ static int set_constant(struct bpf_object *object, const char *name, __u32 value
 
 		if (strcmp(btf__name_by_offset(btf, variable->name_off), name))
 			continue;
-		if (member->size != sizeof(value) || member->offset + sizeof(value) > size)
+		if (member->offset + member->size > size)
 			return -EINVAL;
-		memcpy(image + member->offset, &value, sizeof(value));
-		return 0;
+		return store(image + member->offset, member->size, value);
 	}
 	return -ENOENT;
 }

@@ -229,3 +229,4 @@ int bpf_prog_get_next_id(__u32 id, __u32 *next);
 int bpf_link_get_fd_by_id(__u32 id);
 int bpf_link_get_next_id(__u32 id, __u32 *next);
 int bpf_link_detach(int link_fd);
+int bpf_xdp_query_id(int ifindex, int flags, __u32 *prog_id);

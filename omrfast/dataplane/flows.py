@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Flow rows and ring records, as the shim gives them, into the core's vocabulary."""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from omrfast.core.types import FlowView
+from omrfast.shim._shim import ffi, lib
+from omrfast.shim.read import ScanResult
+
+STATES = ("handshake", "established", "closing", "closed")
+"""By enum omr_flow_state."""
+
+EVENT_KINDS: dict[int, str] = {
+    lib.OMR_EVENT_FLOW_OPEN: "flow_open",
+    lib.OMR_EVENT_FLOW_READY: "flow_ready",
+    lib.OMR_EVENT_FLOW_CLOSE: "flow_close",
+    lib.OMR_EVENT_PRIORITY: "priority",
+    lib.OMR_EVENT_BUSY: "busy",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PathEvent:
+    """One record of the event ring (struct omr_event)."""
+
+    at: float
+    """CLOCK_MONOTONIC seconds."""
+    kind: str
+    """flow_open, flow_ready, flow_close, priority or busy."""
+    path: int
+    """Path index."""
+    egress: bool
+    backup: bool
+    tcp_flags: int
+    local_id: int
+    remote_id: int
+    token: int | None
+    """The peer's token of the connection, where it is known."""
+    local: str
+    """Empty for busy."""
+    local_port: int
+    remote: str
+    remote_port: int
+
+
+def token_of(peer_key: bytes) -> int:
+    """The peer's token of a connection: first 4 bytes of SHA-256 of its key (RFC 8684, 3.2)."""
+    return int.from_bytes(hashlib.sha256(peer_key).digest()[:4], "big")
+
+
+def _key_bytes(owner: Any, member: str) -> bytes:
+    return bytes(ffi.buffer(ffi.addressof(owner, member), 8))
+
+
+def _address(family: int, data: Any) -> str:
+    if family == 4:
+        return socket.inet_ntop(socket.AF_INET, bytes(ffi.buffer(data, 4)))
+    return socket.inet_ntop(socket.AF_INET6, bytes(ffi.buffer(data, 16)))
+
+
+def _flow_token(tx: Any, rx: Any) -> int | None:
+    if tx.token_be:
+        return socket.ntohl(tx.token_be)
+    if rx.flags & lib.OMR_RX_KEY:
+        return token_of(_key_bytes(rx, "peer_key_be"))
+    return None
+
+
+def flow_views(
+    found: ScanResult, names: Mapping[int, str], seconds_per_jiffy: float
+) -> Iterator[FlowView]:
+    """The rows of a scan as FlowView; names maps path index to name."""
+    for i in range(found.row_count):
+        row = found.rows[i]
+        tx, rx = row.flow.tx, row.flow.rx
+        index = tx.path - 1
+        mptcp = bool(tx.flags & lib.OMR_TX_MPTCP and rx.flags & lib.OMR_RX_MPTCP)
+        joined = bool(tx.flags & lib.OMR_TX_JOIN or rx.flags & lib.OMR_RX_JOIN)
+        sampled = rx.srtt_us8 > 0
+        yield FlowView(
+            path=names.get(index, str(index)),
+            family=row.family,
+            local=_address(row.family, row.local_be),
+            local_port=socket.ntohs(row.local_port_be),
+            remote=_address(row.family, row.remote_be),
+            remote_port=socket.ntohs(row.remote_port_be),
+            mptcp=mptcp,
+            joined=joined,
+            backup=bool(tx.flags & lib.OMR_TX_BACKUP or rx.flags & lib.OMR_RX_BACKUP),
+            token=_flow_token(tx, rx),
+            local_id=tx.local_id if mptcp else None,
+            remote_id=rx.remote_id if mptcp else None,
+            state=STATES[row.state],
+            tx_bytes=tx.tx_bytes,
+            rx_bytes=rx.rx_bytes,
+            tx_segments=tx.tx_segments,
+            rx_segments=rx.rx_segments,
+            retransmitted_segments=tx.retransmitted_segments,
+            spurious_segments=rx.spurious_segments,
+            rtt_smoothed=rx.srtt_us8 / 8e6 if sampled else None,
+            rtt_variation=rx.rttvar_us4 / 4e6 if sampled else None,
+            rtt_min=rx.min_rtt_us / 1e6 if rx.min_rtt_us else None,
+            rtt_samples=rx.rtt_samples,
+            idle=row.idle_j * seconds_per_jiffy,
+        )
+
+
+def event_of(record: Any) -> PathEvent:
+    """One struct omr_event."""
+    token = None
+    if record.token_be:
+        token = socket.ntohl(record.token_be)
+    elif record.key_be:
+        token = token_of(_key_bytes(record, "key_be"))
+    known = record.family in (4, 6)
+    return PathEvent(
+        at=record.at_ns / 1e9,
+        kind=EVENT_KINDS.get(record.kind, f"unknown {record.kind}"),
+        path=record.path - 1,
+        egress=record.direction == lib.OMR_EGRESS,
+        backup=bool(record.backup),
+        tcp_flags=record.tcp_flags,
+        local_id=record.local_id,
+        remote_id=record.remote_id,
+        token=token,
+        local=_address(record.family, record.local_be) if known else "",
+        local_port=socket.ntohs(record.local_port_be),
+        remote=_address(record.family, record.remote_be) if known else "",
+        remote_port=socket.ntohs(record.remote_port_be),
+    )
