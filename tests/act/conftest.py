@@ -68,6 +68,10 @@ class Namespace:
     def exec(self, *words: str) -> list[str]:
         return ["nsenter", f"--net={self.path}", *words]
 
+    def sysctl(self, name: str, value: int) -> None:
+        """Set net.`name`; /proc/sys/net is that of the thread's namespace."""
+        self.call(Path("/proc/sys/net", name).write_text, str(value))
+
     def call(self, function: Callable[..., T], *args: Any) -> T:
         """Run a function inside; its result or exception comes back."""
         outcome: list[Any] = []

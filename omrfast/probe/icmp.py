@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""ICMP echo (RFC 792, RFC 4443) through one device, for an asyncio loop.
+
+Our own and not icmplib: that one waits in a thread or a coroutine for each ping, reads every ICMP
+packet of the machine in Python, and cannot tell when a reply arrived from when it was read. Here a
+socket per path and family has a filter in the kernel for its own identifier, so that other
+people's pings wake nobody, and the kernel's receive time stamp.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import functools
+import ipaddress
+import os
+import secrets
+import socket
+import struct
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from omrfast.probe import icmp_packet as packet
+from omrfast.probe.base import ProbeListener, ProbePath
+
+_SO_TIMESTAMPNS = 35
+_TIMESPEC = struct.Struct("@ll")
+_ANCILLARY = socket.CMSG_SPACE(_TIMESPEC.size)
+_REMEMBERED = 30.0
+"""Seconds after which a probe without an answer is forgotten."""
+_FULL = (errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM)
+
+
+@dataclass(slots=True)
+class _Channel:
+    """One socket: a path and a family."""
+
+    path: ProbePath
+    family: int
+    socket: socket.socket
+    identifier: int
+    token: bytes
+    sequence: int = 0
+    waiting: OrderedDict[int, tuple[str, float]] = field(default_factory=OrderedDict)
+    """Sequence number: (target, sent at). Oldest first."""
+
+
+def _open(path: ProbePath, version: int) -> _Channel:
+    """Raises OSError."""
+    family = socket.AF_INET if version == 4 else socket.AF_INET6
+    protocol = socket.IPPROTO_ICMP if version == 4 else socket.IPPROTO_ICMPV6
+    source = path.source4 if version == 4 else path.source6
+    opened = socket.socket(
+        family, socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, protocol
+    )
+    try:
+        identifier = secrets.randbelow(0x10000)
+        packet.attach_filter(opened, version, identifier)
+        opened.setsockopt(
+            socket.SOL_SOCKET, socket.SO_BINDTODEVICE, path.interface.encode() + b"\0"
+        )
+        opened.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        if source is not None:
+            opened.bind(_sockaddr(source, path.interface))
+    except OSError:
+        opened.close()
+        raise
+    return _Channel(path, version, opened, identifier, secrets.token_bytes(8))
+
+
+def _sockaddr(address: str, interface: str) -> tuple[str, int] | tuple[str, int, int, int]:
+    parsed = ipaddress.ip_address(address)
+    if parsed.version == 4:
+        return (address, 0)
+    scope = socket.if_nametoindex(interface) if parsed.is_link_local else 0
+    return (address.partition("%")[0], 0, 0, scope)
+
+
+class IcmpProber:
+    """A Prober; to be made and used on the loop's thread, in the network namespace to probe from.
+
+    Needs CAP_NET_RAW; without it every send() ends in on_error().
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, listener: ProbeListener) -> None:
+        self._loop = loop
+        self._listener = listener
+        self._channels: dict[tuple[str, int], _Channel] = {}
+
+    def send(self, path: ProbePath, target: str) -> None:
+        """See Prober.send(); ValueError if ``target`` is no address."""
+        version = ipaddress.ip_address(target).version
+        try:
+            channel, fresh = self._channel(path, version)
+            code = self._transmit(channel, target)
+            if code and code not in _FULL and not fresh:
+                # The device may have been made anew under its name: once more with a new socket.
+                self._drop((path.name, version))
+                channel, fresh = self._channel(path, version)
+                code = self._transmit(channel, target)
+        except OSError as error:
+            code = error.errno or errno.EIO
+        if code:
+            if code not in _FULL:
+                self._drop((path.name, version))
+            reason = f"probe to {target} through {path.interface}: {os.strerror(code)}"
+            self._loop.call_soon(self._listener.on_error, path.name, target, reason)
+
+    def _channel(self, path: ProbePath, version: int) -> tuple[_Channel, bool]:
+        key = (path.name, version)
+        channel = self._channels.get(key)
+        if channel is not None and channel.path == path:
+            return channel, False
+        self._drop(key)
+        channel = _open(path, version)
+        self._channels[key] = channel
+        self._loop.add_reader(channel.socket, functools.partial(self._readable, channel))
+        return channel, True
+
+    def _transmit(self, channel: _Channel, target: str) -> int:
+        """Send one request; returns 0 or an errno."""
+        now = time.monotonic()
+        waiting = channel.waiting
+        while waiting and now - next(iter(waiting.values()))[1] > _REMEMBERED:
+            waiting.popitem(last=False)
+        channel.sequence = (channel.sequence + 1) & 0xFFFF
+        request = packet.echo_request(
+            channel.family, channel.identifier, channel.sequence, channel.token
+        )
+        try:
+            channel.socket.sendto(request, _sockaddr(target, channel.path.interface))
+        except OSError as error:
+            return error.errno or errno.EIO
+        waiting.pop(channel.sequence, None)
+        waiting[channel.sequence] = (target, now)
+        return 0
+
+    def _readable(self, channel: _Channel) -> None:
+        for _ in range(64):  # then let the loop breathe
+            try:
+                data, ancillary, _flags, sender = channel.socket.recvmsg(2048, _ANCILLARY)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError:
+                # ENETDOWN: the device went. The next send() meets the same and reports it.
+                return
+            self._received(channel, data, sender[0], _arrival(ancillary))
+
+    def _received(self, channel: _Channel, data: bytes, sender: str, at: float) -> None:
+        answer = packet.parse(channel.family, data)
+        if answer is None or answer.identifier != channel.identifier:
+            return
+        probe = channel.waiting.get(answer.sequence)
+        if probe is None:
+            return
+        target, sent = probe
+        name = channel.path.name
+        if answer.unreachable:
+            if answer.target == ipaddress.ip_address(target.partition("%")[0]):
+                del channel.waiting[answer.sequence]
+                reason = f"{answer.unreachable}, says {sender.partition('%')[0]}"
+                self._listener.on_unreachable(name, target, reason, at)
+        elif answer.payload.startswith(channel.token):
+            del channel.waiting[answer.sequence]
+            self._listener.on_reply(name, target, max(0.0, at - sent), max(at, sent))
+
+    def _drop(self, key: tuple[str, int]) -> None:
+        channel = self._channels.pop(key, None)
+        if channel is not None:
+            self._loop.remove_reader(channel.socket)
+            channel.socket.close()
+
+    def forget(self, path: str) -> None:
+        """Drop the sockets of the path of that name."""
+        for version in (4, 6):
+            self._drop((path, version))
+
+    def close(self) -> None:
+        """Drop all sockets; nothing is reported from then on."""
+        for key in list(self._channels):
+            self._drop(key)
+
+
+def _arrival(ancillary: list[tuple[int, int, bytes]]) -> float:
+    """CLOCK_MONOTONIC seconds of a packet's arrival, from the kernel's CLOCK_REALTIME stamp.
+
+    Both clocks are read now and the packet's age is taken off; a step of the wall clock in
+    between would make that age absurd, and then it counts as none.
+    """
+    now, wall = time.monotonic(), time.time()
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS and len(data) >= _TIMESPEC.size:
+            seconds, nanoseconds = _TIMESPEC.unpack_from(data)
+            age: float = wall - (seconds + nanoseconds / 1e9)
+            if 0 <= age < 5:
+                return now - age
+    return now
