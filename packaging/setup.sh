@@ -73,16 +73,21 @@ stamp() { mkdir -p "$STAMPS" && echo "$2" >"$STAMPS/$1"; }
 
 # logged COMMAND...: its output goes to the log only.
 logged() {
-	printf '\n$ %s\n' "$*" >>"$LOG"
-	"$@" >>"$LOG" 2>&1
+	local code=0
+	"$@" >"$LOG.last" 2>&1 || code=$?
+	{ printf '\n$ %s\n' "$*" && cat "$LOG.last"; } >>"$LOG"
+	return "$code"
 }
 
-# reason: the line of the log that most likely says why.
+# reason: the words of the last command that most likely say why it failed.
 reason() {
-	local line
-	line=$(grep -aE '^E: |^ERROR: |[Ee]rror: |No space left' "$LOG" | tail -n 1 || true)
-	[ -n "$line" ] || line=$(tail -n 1 "$LOG")
-	printf '%s' "${line#"${line%%[![:space:]]*}"}"
+	local pattern words
+	for pattern in '^[EW]: Failed to fetch.*' "(No space left|Temporary failure|Name or service)[^')]*" \
+		'^ *(E|ERROR|error): .*' '.*[Ee]rror: .*' '.+'; do
+		words=$(grep -aoE "$pattern" "$LOG.last" | tail -n 1 || true)
+		[ -z "$words" ] || break
+	done
+	printf '%s' "${words#"${words%%[![:space:]]*}"}"
 }
 
 # --- 1. Debian packages ------------------------------------------------------------------------
