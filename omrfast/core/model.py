@@ -29,6 +29,8 @@ PROBE_OVERDUE = 1.0
 """A probe without an answer for this long (or 4 smoothed RTTs, if longer) counts as lost."""
 LOSS_MEMORY = 60.0
 """The window reaches back this far when LOSS_WINDOW holds too few units."""
+SAME_PROBE = 0.004
+"""Packets of one probe, to several targets, leave within this time."""
 STEADY_FOR = 0.3
 STEADY_GAP = 0.1
 STEADY_END = 1.0
@@ -191,7 +193,9 @@ def probe_sent(model: PathModel, now: float) -> PathModel:
 def probe_answered(model: PathModel, rtt: float, now: float) -> PathModel:
     """A probe came back. Its RTT is used for smoothing only while traffic gives none."""
     least = rtt if model.probe_min is None else min(model.probe_min, rtt)
-    model = replace(model, outstanding=model.outstanding[1:], probe_min=least)
+    sent = now - rtt
+    waiting = tuple(at for at in model.outstanding if abs(at - sent) > SAME_PROBE)
+    model = replace(model, outstanding=waiting, probe_min=least)
     if now - model.passive_at < 1.0:
         return model
     model = _smooth(model, rtt, 0.0, 1, now)

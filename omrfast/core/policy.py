@@ -171,17 +171,21 @@ def _judge(record: PathRecord, targets_answer: bool, now: float) -> PathRecord:
 
 
 def _silence(record: PathRecord, now: float) -> str | None:
-    """Why the path is suspect, or None: RFC 6298's deviation decides what is too long."""
+    """Why the path is suspect, or None: RFC 6298's deviation decides what is too long.
+
+    Silence is measured up to the moment of the last read; what came later is not known yet.
+    """
     counters = record.model.counters
+    seen = record.model.at
     if counters is None or now < record.calm_until:
         return None
     asked = counters.asked
     if asked is not None and asked > record.heard:
         limit = limits.unanswered_limit(record.model)
-        if now - asked > limit:
-            return f"unanswered for {(now - asked) * 1e3:.0f} ms (limit {limit * 1e3:.0f} ms)"
+        if seen - asked > limit:
+            return f"unanswered for {(seen - asked) * 1e3:.0f} ms (limit {limit * 1e3:.0f} ms)"
     spacing = limits.inbound_limit(record.model)
-    quiet = now - record.heard
+    quiet = seen - record.heard
     if spacing is not None and quiet > spacing:
         return f"inbound stream stopped {quiet * 1e3:.0f} ms ago (limit {spacing * 1e3:.0f} ms)"
     return None
@@ -200,7 +204,7 @@ def _judge_suspicion(record: PathRecord, targets_answer: bool, now: float) -> Pa
         calm_until = now + limits.CALM_AFTER_ALARM
         record = replace(record, calm_until=calm_until, model=measure.end_inbound(record.model))
         return enter(record, suspicion.before, f"alive after all ({suspicion.sign})", now)
-    if now < suspicion.deadline or suspicion.burst_left:
+    if record.model.at < suspicion.deadline or suspicion.burst_left:
         return record
     if suspicion.before is _S.UNKNOWN and not targets_answer:
         return enter(record, _S.UNKNOWN, "no target has answered a probe yet", now)
