@@ -83,7 +83,7 @@ logged() {
 reason() {
 	local pattern words
 	for pattern in '^[EW]: Failed to fetch.*' "(No space left|Temporary failure|Name or service)[^')]*" \
-		'^ *(E|ERROR|error): .*' '.*[Ee]rror: .*' '.+'; do
+		'^ *[^ ]+:[0-9]+: (fatal )?error: .*' '^ *(E|ERROR|error): .*' '.*[Ee]rror: .*' '.+'; do
 		words=$(grep -aoE "$pattern" "$LOG.last" | tail -n 1 || true)
 		[ -z "$words" ] || break
 	done

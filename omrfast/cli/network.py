@@ -17,6 +17,7 @@ from pathlib import Path
 from omrfast.cli import offload
 from omrfast.cli.finding import Finding
 from omrfast.core.config import Config
+from omrfast.core.discover import discover
 from omrfast.core.types import Endpoint, Interface, Observed
 
 MPTCP_ENABLED = Path("/proc/sys/net/mptcp/enabled")
@@ -33,20 +34,10 @@ _COMM_MAX = 15  # TASK_COMM_LEN - 1
 
 
 def uplinks(config: Config, observed: Observed) -> tuple[Interface, ...]:
-    """The configured paths' interfaces; without any, those with a default route or a subflow
-    endpoint."""
-    if config.paths:
-        names = {path.interface for path in config.paths}
-        return tuple(entry for entry in observed.interfaces if entry.name in names)
-    indexes = {route.ifindex for route in observed.routes if route.destination == "default"}
-    subflow = [entry for entry in observed.endpoints if "subflow" in entry.flags]
-    indexes |= {entry.ifindex for entry in subflow}
-    addresses = {entry.address for entry in subflow}
-    return tuple(
-        entry
-        for entry in observed.interfaces
-        if entry.index in indexes or addresses & set(entry.addresses)
-    )
+    """The interfaces of the paths that the agent would take."""
+    paths = config.paths or tuple(path for path, _ in discover(observed, config.quality))
+    names = {path.interface for path in paths}
+    return tuple(entry for entry in observed.interfaces if entry.name in names)
 
 
 def _mptcp_enabled() -> Finding:

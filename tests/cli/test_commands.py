@@ -153,7 +153,7 @@ def test_restore_without_anything_to_restore(config: str) -> None:
 def test_detach_without_anything_attached(config: str) -> None:
     done = omrfast("detach", "--config", config)
     assert done.returncode == 0, done.stderr
-    assert "detached" in done.stdout
+    assert "no pin below" in done.stdout
 
 
 # --- with an agent ----------------------------------------------------------------------------
