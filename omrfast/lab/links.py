@@ -11,6 +11,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import threading
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -104,6 +105,57 @@ class Link:
         return self._backend.stats(self.name, direction)
 
 
+WIRE_SOCKET = "wire.sock"
+_WIRE_KEYS = {
+    "delay": ("delay_us", 1e6),
+    "jitter": ("jitter_us", 1e6),
+    "loss": ("loss_ppm", 1e6),
+    "rate": ("rate_bps", 1),
+    "queue": ("queue_us", 1e6),
+    "blackhole": ("blackhole", 1),
+}
+
+
+class WireControl:
+    """The control socket of a running emulator (protocol: wire_control.h)."""
+
+    def __init__(self, path: Path) -> None:
+        self._lock = threading.Lock()
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(5)
+        self._socket.connect(str(path))
+        self._answers = self._socket.makefile("r")
+
+    def command(self, line: str) -> dict[str, int]:
+        """Send one command; its answer's numbers. LinkError if refused or gone."""
+        try:
+            with self._lock:
+                self._socket.sendall(f"{line}\n".encode())
+                answer = self._answers.readline().split()
+        except OSError as error:
+            raise LinkError(f"the link emulator is gone: {error}") from error
+        if not answer:
+            raise LinkError("the link emulator is gone")
+        if answer[0] != "ok":
+            raise LinkError(f"{line}: {' '.join(answer[1:])}")
+        return {key: int(value) for key, value in (word.split("=") for word in answer[1:])}
+
+    def change(self, link: str, direction: str, changes: Mapping[str, Any]) -> None:
+        """Change some members of LinkSettings of a link; the rest stays."""
+        words = []
+        for member, value in changes.items():
+            key, scale = _WIRE_KEYS[member]
+            words.append(f"{key}={round(value * scale)}")
+        self.command(f"set {link} {direction} {' '.join(words)}")
+
+    def stats(self, link: str, direction: str) -> LinkStats:
+        return LinkStats(**self.command(f"stats {link} {direction}"))
+
+    def close(self) -> None:
+        self._answers.close()
+        self._socket.close()
+
+
 class WireBackend:
     """The emulator in userspace: one process for all links of a lab."""
 
@@ -114,61 +166,34 @@ class WireBackend:
     ) -> None:
         if not WIRE.exists():
             raise LinkError(f"{WIRE} is missing: build it with `make setup`")
-        path = directory / "wire.sock"
-        self._log = (directory / "wire.log").open("w+")
-        self._process = netns.spawn(
-            namespace,
-            [str(WIRE), str(path), str(seed), *(f"{p.name}:{p.a}:{p.b}" for p in pairs)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-        )
-        assert self._process.stdout is not None
-        if self._process.stdout.readline() != "ready\n":
-            self._process.wait(5)
-            raise LinkError(f"link emulator did not start: {self._complaint()}")
-        self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.settimeout(5)
-        self._socket.connect(str(path))
-        self._answers = self._socket.makefile("r")
-        self._lock = threading.Lock()
+        path = directory / WIRE_SOCKET
+        with (directory / "wire.log").open("w+") as log:
+            self._process = netns.spawn(
+                namespace,
+                [str(WIRE), str(path), str(seed), *(f"{p.name}:{p.a}:{p.b}" for p in pairs)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+            )
+            assert self._process.stdout is not None
+            if self._process.stdout.readline() != "ready\n":
+                self._process.wait(5)
+                log.seek(0)
+                raise LinkError(f"the link emulator did not start: {log.read().strip()}")
+        self._control = WireControl(path)
 
     @property
     def pid(self) -> int:
         return self._process.pid
 
-    def _complaint(self) -> str:
-        self._log.seek(0)
-        return self._log.read().strip() or "it said nothing"
-
-    def command(self, line: str) -> dict[str, int]:
-        """Send one command; its answer's numbers. LinkError if refused or gone."""
-        try:
-            with self._lock:
-                self._socket.sendall(f"{line}\n".encode())
-                answer = self._answers.readline().split()
-        except OSError as error:
-            raise LinkError(f"link emulator is gone ({error}): {self._complaint()}") from error
-        if not answer:
-            raise LinkError(f"link emulator is gone: {self._complaint()}")
-        if answer[0] != "ok":
-            raise LinkError(f"{line}: {' '.join(answer[1:])}")
-        return {key: int(value) for key, value in (word.split("=") for word in answer[1:])}
-
     def apply(self, link: str, direction: str, settings: LinkSettings) -> None:
-        self.command(
-            f"set {link} {direction} delay_us={round(settings.delay * 1e6)}"
-            f" jitter_us={round(settings.jitter * 1e6)} loss_ppm={round(settings.loss * 1e6)}"
-            f" rate_bps={round(settings.rate)} queue_us={round(settings.queue * 1e6)}"
-            f" blackhole={int(settings.blackhole)}"
-        )
+        self._control.change(link, direction, asdict(settings))
 
     def stats(self, link: str, direction: str) -> LinkStats:
-        return LinkStats(**self.command(f"stats {link} {direction}"))
+        return self._control.stats(link, direction)
 
     def close(self) -> None:
-        self._answers.close()
-        self._socket.close()
+        self._control.close()
         with self._process as process:
             assert process.stdin is not None
             process.stdin.close()
@@ -176,7 +201,6 @@ class WireBackend:
                 process.wait(5)
             except subprocess.TimeoutExpired:
                 process.kill()
-        self._log.close()
 
 
 class NetemBackend:
@@ -280,9 +304,3 @@ def open_backend(
     if kind == "netem" or (kind == "auto" and has_netem(namespace)):
         return NetemBackend(namespace, pairs, directory, seed)
     return WireBackend(namespace, pairs, directory, seed)
-
-
-def describe(settings: LinkSettings) -> str:
-    """For people: only what is set."""
-    named = {key: value for key, value in asdict(settings).items() if value}
-    return " ".join(f"{key}={value:g}" for key, value in named.items()) or "clear"

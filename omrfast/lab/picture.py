@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The timeline of a scenario as a PNG: RTT and state per path, delivered rate, stalls."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from omrfast.lab.result import EventResult, PathSample, Result, StreamResult
+from omrfast.lab.scenario import Scenario
+
+STATE_COLOURS = {
+    "up": "#5aae61",
+    "suspect": "#fee08b",
+    "degraded": "#f4a259",
+    "down": "#d1495b",
+    "probation": "#66a5d8",
+    "unknown": "#cccccc",
+}
+PATH_COLOURS = (
+    "#1f4e79",
+    "#b5651d",
+    "#5b3c88",
+    "#3a7d44",
+    "#7a7a7a",
+    "#999933",
+    "#882255",
+    "#44aa99",
+)
+WITH, WITHOUT = "#1f6f43", "#9a9a9a"
+SMOOTHING = 3
+"""Rate steps that one point of the curve averages."""
+
+
+def bands(samples: tuple[PathSample, ...], end: float) -> list[tuple[float, float, str]]:
+    """(begin, end, state) of each stretch of the same state."""
+    found: list[tuple[float, float, str]] = []
+    for sample in samples:
+        if found and found[-1][2] == sample.state:
+            continue
+        if found:
+            found[-1] = (found[-1][0], sample.at, found[-1][2])
+        found.append((sample.at, end, sample.state))
+    return found
+
+
+def _smooth(values: tuple[float, ...]) -> list[float]:
+    padded = [values[0]] * (SMOOTHING // 2) + list(values) + [values[-1]] * (SMOOTHING // 2)
+    return [sum(padded[i : i + SMOOTHING]) / SMOOTHING for i in range(len(values))]
+
+
+def _draw_rtt(axes: Any, result: Result) -> None:
+    for number, (name, samples) in enumerate(sorted(result.paths.items())):
+        known = [(s.at, s.rtt * 1e3) for s in samples if s.rtt is not None]
+        if known:
+            times, values = zip(*known, strict=True)
+            axes.plot(times, values, color=PATH_COLOURS[number], lw=1.6, label=name)
+    axes.set_ylabel("smoothed RTT, ms")
+    axes.set_ylim(bottom=0)
+    axes.legend(loc="upper right", ncols=3, frameon=False)
+
+
+def _draw_states(axes: Any, result: Result) -> None:
+    names = sorted(result.paths)
+    used: dict[str, Any] = {}
+    for row, name in enumerate(names):
+        for begin, end, state in bands(result.paths[name], result.duration):
+            used[state] = axes.broken_barh(
+                [(begin, end - begin)],
+                (row - 0.36, 0.72),
+                facecolors=STATE_COLOURS.get(state, "#cccccc"),
+                edgecolor="white",
+                linewidth=0.6,
+            )
+    for action in result.actions:
+        if action.path in names and -result.settle <= action.at <= result.duration:
+            row = names.index(action.path)
+            axes.plot(action.at, row, marker="|", color="black", ms=13, mew=1.2)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_ylabel("state")
+    axes.legend(
+        used.values(),
+        used.keys(),
+        loc="lower center",
+        bbox_to_anchor=(0.5, 1.0),
+        ncols=len(used) or 1,
+        frameon=False,
+    )
+
+
+def _draw_rate(axes: Any, stream: StreamResult, twin: StreamResult | None) -> None:
+    scale, unit = (1e6, "Mbit/s") if max(stream.rate) > 1e6 else (1e3, "kbit/s")
+    for one, colour, label in ((twin, WITHOUT, "without"), (stream, WITH, "with the agent")):
+        if one is None:
+            continue
+        times = [one.begin + (i + 0.5) * one.step for i in range(len(one.rate))]
+        values = [rate / scale for rate in _smooth(one.rate)]
+        axes.plot(times, values, color=colour, lw=1.4, label=label)
+    axes.set_ylabel(f"{stream.name}, {unit}")
+    axes.set_ylim(bottom=0)
+    axes.legend(loc="lower right", ncols=2, frameon=False)
+
+
+def _mark_changes(axes: Any, result: Result, labels: bool) -> None:
+    bad_since: dict[str, float] = {}
+    for event in result.events:
+        if event.bad:
+            bad_since[event.uplink] = event.at
+        else:
+            axes.axvspan(
+                bad_since.pop(event.uplink, event.at), event.at, color="#d1495b", alpha=0.08, lw=0
+            )
+        axes.axvline(event.at, color="#555555", lw=0.8, ls=":")
+        if labels:
+            axes.annotate(
+                f"{event.uplink} {event.label}",
+                (event.at, 1.0),
+                xycoords=("data", "axes fraction"),
+                xytext=(3, 4),
+                textcoords="offset points",
+                fontsize=9,
+            )
+    for begin in bad_since.values():
+        axes.axvspan(begin, result.duration, color="#d1495b", alpha=0.08, lw=0)
+
+
+def _stall_text(event: EventResult, twin: EventResult | None, stream: str) -> str:
+    text = f"stall {event.stalls[stream] * 1e3:.0f} ms"
+    return text + (f"\nwithout: {twin.stalls[stream] * 1e3:.0f}" if twin else "")
+
+
+def _annotate_stalls(axes: Any, result: Result, other: Result | None, stream: str) -> None:
+    for number, event in enumerate(result.events):
+        if not event.bad:
+            continue
+        axes.annotate(
+            _stall_text(event, other.events[number] if other else None, stream),
+            (event.at, 0.03),
+            xycoords=("data", "axes fraction"),
+            xytext=(4, 0),
+            textcoords="offset points",
+            fontsize=9,
+            va="bottom",
+            bbox={"boxstyle": "round,pad=0.25", "fc": "white", "ec": "#cccccc", "alpha": 0.9},
+        )
+
+
+def draw(result: Result, other: Result | None, scenario: Scenario, path: Path) -> None:
+    """Write the picture; ``other`` is the same scenario without the agent."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    heights = [2.4, 0.45 * max(len(result.paths), 1) + 0.2, *(2.2 for _ in result.streams)]
+    figure, all_axes = pyplot.subplots(
+        len(heights),
+        1,
+        sharex=True,
+        figsize=(12, sum(heights) + 1.6),
+        height_ratios=heights,
+        layout="constrained",
+    )
+    _draw_rtt(all_axes[0], result)
+    _draw_states(all_axes[1], result)
+    for axes, stream in zip(all_axes[2:], result.streams, strict=True):
+        twin = next((s for s in other.streams if s.name == stream.name), None) if other else None
+        _draw_rate(axes, stream, twin)
+        _annotate_stalls(axes, result, other, stream.name)
+    for number, axes in enumerate(all_axes):
+        _mark_changes(axes, result, labels=number == 0)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.margins(x=0.005)
+    all_axes[-1].set_xlabel("seconds")
+    all_axes[-1].set_xlim(-result.settle / 2, result.duration)
+    figure.suptitle(scenario.summary, x=0.01, ha="left", fontsize=13, fontweight="bold")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Results as tables for people."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from omrfast.lab.result import EventResult, Result
+
+
+def _ms(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds * 1e3:.0f} ms"
+
+
+def _beside(with_agent: float, without: float | None) -> str:
+    return _ms(with_agent) if without is None else f"{_ms(with_agent)}  ({_ms(without)})"
+
+
+def event_table(result: Result, other: Result | None = None) -> Table:
+    """One row per change; figures of ``other`` (the run without the agent) in brackets."""
+    title = "Longest stall after each change"
+    if other is not None:
+        title += ", with the agent (without it)"
+    shown = Table(title=title, title_justify="left", header_style="bold")
+    shown.add_column("at")
+    shown.add_column("change")
+    for stream in result.streams:
+        shown.add_column(stream.name, justify="right")
+    messages = [s.name for s in result.streams if s.messages]
+    for name in messages:
+        shown.add_column(f"{name} p99", justify="right")
+    if result.agent:
+        shown.add_column("demoted after", justify="right")
+        shown.add_column("first action after", justify="right")
+    for number, event in enumerate(result.events):
+        twin = other.events[number] if other else None
+        shown.add_row(*_event_row(result, event, twin, messages))
+    return shown
+
+
+def _event_row(
+    result: Result, event: EventResult, twin: EventResult | None, messages: list[str]
+) -> list[str]:
+    row = [f"{event.at:.0f} s", f"{event.uplink} {event.label}"]
+    row += [
+        _beside(event.stalls[s.name], twin.stalls[s.name] if twin else None) for s in result.streams
+    ]
+    for name in messages:
+        own, others = event.latency_p99[name], twin.latency_p99[name] if twin else None
+        row.append("-" if own is None else _beside(own, others))
+    if result.agent:
+        row += [_ms(event.demoted), _ms(event.first_action)]
+    return row
+
+
+def action_table(result: Result) -> Table:
+    """What the agent did."""
+    shown = Table(title="What the agent did", title_justify="left", header_style="bold")
+    for header in ("at", "path", "action", "took", "reason"):
+        shown.add_column(header)
+    for action in result.actions:
+        shown.add_row(
+            f"{action.at:.2f} s",
+            action.path,
+            action.kind,
+            f"{action.took_ms:.1f} ms",
+            action.reason,
+        )
+    return shown
