@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from omrfast import __version__
 from omrfast.act import watch
 from omrfast.act.apply import Actuator
 from omrfast.act.errors import ActionError
@@ -25,7 +24,6 @@ from omrfast.core.discover import bind, discover
 from omrfast.core.plan import Binding
 from omrfast.core.state import (
     CoreState,
-    Decision,
     Event,
     LinkChanged,
     PathRecord,
@@ -34,14 +32,13 @@ from omrfast.core.state import (
     Tick,
     Wish,
 )
-from omrfast.core.types import ActionView, EventView, FlowView, Observed, PathState, Snapshot
+from omrfast.core.types import FlowView, Observed, Snapshot
 from omrfast.dataplane.loader import open_dataplane
 from omrfast.dataplane.names import DataPlaneError
+from omrfast.export.board import Board
 from omrfast.export.control import ControlServer
-from omrfast.export.events import EventLog
 from omrfast.export.handlers import control_handlers
 from omrfast.export.prometheus import MetricsServer
-from omrfast.export.snapshot import History, build
 from omrfast.meter import Meter
 from omrfast.probing import Probing
 from omrfast.reconcile import Reconciler
@@ -79,9 +76,7 @@ class Agent:
         self._config = config
         self._dry_run = dry_run
         self._reload_config = reload
-        self._events = EventLog()
-        self._history = History()
-        self._published = Snapshot(__version__, 0.0, "")
+        self._board = Board(dry_run=dry_run)
         self._ready = False
         self._bindings: dict[str, Binding] = {}
         self._missing: dict[str, str] = {}
@@ -109,7 +104,8 @@ class Agent:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
         control = ControlServer(
-            self._config.agent.run_dir, control_handlers(self.snapshot, self._flows, self._events)
+            self._config.agent.run_dir,
+            control_handlers(self.snapshot, self._flows, self._board.events),
         )
         await control.start()
         try:
@@ -133,7 +129,9 @@ class Agent:
         ledger = Ledger(agent.state_dir)
         if ledger.changes:
             log.info("%d changes of an earlier run are taken over", len(ledger.changes))
-        self._reconciler = Reconciler(Actuator(), ledger, dry_run=self._dry_run, acted=self._acted)
+        self._reconciler = Reconciler(
+            Actuator(), ledger, dry_run=self._dry_run, acted=self._board.acted
+        )
         self._closers.append(self._reconciler.close)
         observed = await self._reconciler.observe(None, self._servers())
         paths = self._find_paths(observed)
@@ -146,7 +144,7 @@ class Agent:
         self._state = policy.start(tuple(PathRecord(path) for path in paths), loop.time())
         await self._bind(observed)
         self._ready = True
-        metrics = MetricsServer(lambda: self._published)
+        metrics = MetricsServer(lambda: self._board.published)
         if self._config.metrics.listen:
             metrics.start(self._config.metrics.listen)
             self._closers.append(metrics.close)
@@ -160,7 +158,7 @@ class Agent:
         ]
         for task in self._tasks:
             task.add_done_callback(self._task_ended)
-        self._say("agent", None, f"measuring {len(paths)} paths, loader {self._meter.loader}")
+        self._board.agent(f"measuring {len(paths)} paths, loader {self._meter.loader}")
         self._tick()
 
     def _stop_ring(self) -> None:
@@ -243,7 +241,7 @@ class Agent:
         """Records of the data path's ring; a path that became busy is watched from now on."""
         for path, event in self._meter.events():
             if event.kind != "busy":
-                self._say("subflow", path, str(event))
+                self._board.subflow(path, str(event))
         self._tick()
 
     def _changed(self, event: watch.Event) -> None:
@@ -267,7 +265,7 @@ class Agent:
         for name in outcome.probes:
             self._probing.send(name)
         for decision in outcome.decisions:
-            self._decided(decision)
+            self._board.decided(decision)
         wishes = dict(outcome.wishes)
         if wishes != self._wishes or outcome.aborts:
             self._wishes = wishes
@@ -323,61 +321,28 @@ class Agent:
             return
         if config.agent != self._config.agent or config.metrics != self._config.metrics:
             log.warning("[agent] and [metrics] change with a restart only")
-        known = {record.config.name: record for record in self._state.paths}
-        paths = config.paths or tuple(record.config for record in self._state.paths)
-        now = asyncio.get_running_loop().time()
-        fresh = policy.start(tuple(PathRecord(path) for path in paths), now)
+        paths = config.paths or self._paths()
         self._config = replace(config, agent=self._config.agent, metrics=self._config.metrics)
-        self._state = replace(
-            self._state,
-            paths=tuple(
-                replace(known[r.config.name], config=r.config) if r.config.name in known else r
-                for r in fresh.paths
-            ),
-        )
+        now = asyncio.get_running_loop().time()
+        self._state = policy.reconfigure(self._state, paths, now)
         self._probing.servers = self._servers()
-        self._missing = {n: w for n, w in self._missing.items() if n in known}
+        self._missing = {p.name: "" for p in paths if p.name in self._missing}
         self._look_wanted.set()
-        self._say("agent", None, f"reloaded {config.source}")
+        self._board.agent(f"reloaded {config.source}")
 
     # --- what is shown ---------------------------------------------------------------------------
 
-    def _decided(self, decision: Decision) -> None:
-        self._history.decided(decision)
-        passing = PathState.SUSPECT in (decision.before, decision.state)
-        level = logging.DEBUG if passing and decision.state is not PathState.DOWN else logging.INFO
-        text = f"{decision.before} -> {decision.state}: {decision.reason}"
-        log.log(level, "path %s: %s", decision.path, text)
-        self._events.append(EventView(time.time(), "decision", decision.path, text))
-
-    def _acted(self, action: ActionView, what: str) -> None:
-        self._history.acted(action)
-        would = "would be: " if self._dry_run else ""
-        log.info(
-            "path %s: %s%s in %.1f ms (%s)",
-            action.path, would, what, action.took_ms, action.reason,
-        )  # fmt: skip
-        details = (("reason", action.reason), ("took_ms", action.took_ms))
-        self._events.append(EventView(action.at, "action", action.path, would + what, details))
-
-    def _say(self, kind: str, path: str | None, text: str) -> None:
-        if kind == "agent":
-            log.info("%s", text)
-        self._events.append(EventView(time.time(), kind, path, text))
-
     def snapshot(self) -> Snapshot:
         """What is shown, as of now. On the loop's thread; others read what was published."""
-        if self._ready:
-            self._published = build(
-                self._state,
-                self._bindings,
-                self._meter.figures,
-                self._history,
-                loader=self._meter.loader,
-                now=time.monotonic(),
-                tick_seconds=self._tick_seconds,
-            )
-        return self._published
+        if not self._ready:
+            return self._board.published
+        return self._board.publish(
+            self._state,
+            self._bindings,
+            self._meter.figures,
+            loader=self._meter.loader,
+            tick_seconds=self._tick_seconds,
+        )
 
     async def _flows(self, top: int) -> list[FlowView]:
         return await asyncio.to_thread(self._meter.flows, top)

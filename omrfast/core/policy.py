@@ -15,6 +15,7 @@ from dataclasses import replace
 
 from omrfast.core import limits
 from omrfast.core import model as measure
+from omrfast.core.config import PathConfig
 from omrfast.core.state import (
     CoreState,
     Decision,
@@ -305,4 +306,18 @@ def start(records: tuple[PathRecord, ...], now: float) -> CoreState:
     return CoreState(
         paths=tuple(replace(record, since=now, next_probe=now) for record in records),
         started=now,
+    )
+
+
+def reconfigure(state: CoreState, paths: tuple[PathConfig, ...], now: float) -> CoreState:
+    """Other paths, or the same with other limits; paths known by name keep what is known."""
+    known = {record.config.name: record for record in state.paths}
+    return replace(
+        state,
+        paths=tuple(
+            replace(known[path.name], config=path)
+            if path.name in known
+            else PathRecord(path, since=now, next_probe=now)
+            for path in paths
+        ),
     )

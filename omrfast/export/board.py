@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the agent tells: log lines, events, counts, and the Snapshot of the moment."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+
+from omrfast import __version__
+from omrfast.core.plan import Binding
+from omrfast.core.state import CoreState, Decision
+from omrfast.core.types import ActionView, EventView, PathState, Snapshot
+from omrfast.export.events import EventLog
+from omrfast.export.snapshot import Figures, History, build
+
+log = logging.getLogger(__name__)
+
+
+class Board:
+    """Used on the loop's thread; ``published`` may be read from any."""
+
+    def __init__(self, *, dry_run: bool) -> None:
+        self._dry_run = dry_run
+        self._history = History()
+        self.events = EventLog()
+        self.published = Snapshot(__version__, 0.0, "")
+
+    def decided(self, decision: Decision) -> None:
+        """A path entered another state. Suspicions that come to nothing are kept out of the log."""
+        self._history.decided(decision)
+        passing = PathState.SUSPECT in (decision.before, decision.state)
+        level = logging.DEBUG if passing and decision.state is not PathState.DOWN else logging.INFO
+        text = f"{decision.before} -> {decision.state}: {decision.reason}"
+        log.log(level, "path %s: %s", decision.path, text)
+        self.events.append(EventView(time.time(), "decision", decision.path, text))
+
+    def acted(self, action: ActionView, what: str) -> None:
+        """An operation was applied, or left out because this is a dry run."""
+        self._history.acted(action)
+        text = f"would be: {what}" if self._dry_run else what
+        log.info("path %s: %s in %.1f ms (%s)", action.path, text, action.took_ms, action.reason)
+        details = (("reason", action.reason), ("took_ms", action.took_ms))
+        self.events.append(EventView(action.at, "action", action.path, text, details))
+
+    def subflow(self, path: str, text: str) -> None:
+        """The data path told of a subflow."""
+        self.events.append(EventView(time.time(), "subflow", path, text))
+
+    def agent(self, text: str) -> None:
+        """Something about the agent itself."""
+        log.info("%s", text)
+        self.events.append(EventView(time.time(), "agent", None, text))
+
+    def publish(
+        self,
+        state: CoreState,
+        bindings: Mapping[str, Binding],
+        figures: Figures,
+        *,
+        loader: str,
+        tick_seconds: float,
+    ) -> Snapshot:
+        """Make the Snapshot of now."""
+        self.published = build(
+            state,
+            bindings,
+            figures,
+            self._history,
+            loader=loader,
+            now=time.monotonic(),
+            tick_seconds=tick_seconds,
+        )
+        return self.published
