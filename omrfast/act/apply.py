@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Observe the kernel and apply operations to it, off the event loop.
 
-Two worker threads, each with netlink sockets of its own: removing an endpoint may block for
-hundreds of milliseconds after it has taken effect (it waits for an RCU grace period), and nothing
-else shall wait behind it. Operations on one endpoint keep their order across the two.
+Two worker threads, each with netlink sockets of its own: one for MPTCP endpoints, one for
+everything else. Removing an endpoint may block for hundreds of milliseconds after it has taken
+effect (it waits for an RCU grace period), and routes and handshakes shall not wait behind it.
+Other calls of the path manager would wait in any case: the kernel holds one lock for the whole
+generic netlink family (net/netlink/genetlink.c, genl_lock), so one thread loses nothing and keeps
+them in order.
 """
 
 from __future__ import annotations
@@ -13,16 +16,17 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from omrfast.act.interfaces import InterfaceManager
 from omrfast.act.mptcp import EndpointManager
-from omrfast.act.routes import RouteManager
+from omrfast.act.routes import RouteManager, RouteTable
 from omrfast.act.sockets import SocketDiag
 from omrfast.core.types import (
     AbortHandshakes,
     AddEndpoint,
     DeleteEndpoint,
+    Interface,
     Observed,
     Operation,
     Route,
@@ -73,19 +77,17 @@ class Kernel:
 
     def look(
         self, paths: Iterable[OnInterface] | None, server_addresses: Iterable[str]
-    ) -> tuple[Observed, tuple[tuple[Route, str], ...]]:
-        """What is, and the routes that cannot be moved with the reason.
+    ) -> tuple[tuple[Interface, ...], RouteTable]:
+        """All interfaces, and the routes through those of the paths (None: through any).
 
-        All endpoints, all interfaces, and the routes through the paths' interfaces (``paths``
-        None: through any) to ``default`` and to the server addresses.
+        Routes are those to ``default`` and to the server addresses.
         """
         interfaces = self.interfaces.observe()
         indexes = None
         if paths is not None:
             names = {path.interface for path in paths}
             indexes = [entry.index for entry in interfaces if entry.name in names]
-        table = self.routes.observe(indexes, server_addresses)
-        return Observed(self.endpoints.list(), table.routes, interfaces), table.unmanaged
+        return interfaces, self.routes.observe(indexes, server_addresses)
 
     def do(self, op: Operation) -> None:
         """Carry out one operation; idempotent."""
@@ -103,10 +105,11 @@ class Kernel:
 
 
 def observe(paths: Iterable[OnInterface] | None, server_addresses: Iterable[str]) -> Observed:
-    """Kernel.look() once, for callers without an event loop. Raises ActionError."""
+    """Actuator.observe() once, for callers without an event loop. Raises ActionError."""
     kernel = Kernel()
     try:
-        return kernel.look(paths, server_addresses)[0]
+        interfaces, table = kernel.look(paths, server_addresses)
+        return Observed(kernel.endpoints.list(), table.routes, interfaces)
     finally:
         kernel.close()
 
@@ -127,63 +130,57 @@ class _Worker:
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
         self._kernel = Kernel()
 
-    async def run(self, function: Callable[[Kernel], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, function, self._kernel)
+    def run(self, function: Callable[[Kernel], T]) -> asyncio.Future[T]:
+        loop = asyncio.get_running_loop()
+        return loop.run_in_executor(self._pool, function, self._kernel)
 
     def close(self) -> None:
         self._pool.submit(self._kernel.close)
         self._pool.shutdown(wait=True)
 
 
-def _timed(op: Operation) -> Callable[[Kernel], float]:
-    def body(kernel: Kernel) -> float:
-        start = time.monotonic()
-        kernel.do(op)
-        return time.monotonic() - start
-
-    return body
-
-
 class Actuator:
     """observe() and apply() for an asyncio loop; make it in the network namespace to act on."""
 
     def __init__(self) -> None:
-        self._deletes = _Worker("omrfast-delete")
-        self._rest = _Worker("omrfast-act")
-        self._turns: dict[tuple[str, int], asyncio.Lock] = {}
-        self._running: set[asyncio.Task[Any]] = set()
+        self._mptcp = _Worker("omrfast-mptcp")
+        self._net = _Worker("omrfast-net")
         self.unmanaged: tuple[tuple[Route, str], ...] = ()
         """Routes that the last observe() met and that cannot be moved, with the reason."""
 
     async def observe(
         self, paths: Iterable[OnInterface] | None, server_addresses: Iterable[str] = ()
     ) -> Observed:
-        """See Kernel.look(). Raises ActionError."""
+        """All endpoints and interfaces, and the routes through the paths' interfaces (``paths``
+        None: through any) to ``default`` and to the server addresses. Raises ActionError.
+
+        Waits for changes of endpoints that are under way, so that it sees their result.
+        """
         chosen = None if paths is None else tuple(paths)
         servers = tuple(server_addresses)
-        observed, self.unmanaged = await self._rest.run(lambda k: k.look(chosen, servers))
-        return observed
+        endpoints, (interfaces, table) = await asyncio.gather(
+            self._mptcp.run(lambda kernel: kernel.endpoints.list()),
+            self._net.run(lambda kernel: kernel.look(chosen, servers)),
+        )
+        self.unmanaged = table.unmanaged
+        return Observed(endpoints, table.routes, interfaces)
 
     async def apply(self, op: Operation) -> float:
         """Carry out ``op``; returns the seconds that the kernel took. Raises ActionError.
 
-        Operations on the same endpoint happen in the order of the calls. Cancelling the caller
-        does not undo or reorder anything: what was begun goes on.
+        Operations on endpoints happen in the order of the calls, and so do the others among
+        themselves. Cancelling the caller does not stop one that has begun.
         """
-        task = asyncio.ensure_future(self._in_turn(op))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
-        return await asyncio.shield(task)
 
-    async def _in_turn(self, op: Operation) -> float:
-        worker = self._deletes if isinstance(op, DeleteEndpoint) else self._rest
-        if not isinstance(op, SetBackup | DeleteEndpoint | AddEndpoint):
-            return await worker.run(_timed(op))
-        place = (op.endpoint.address, op.endpoint.port)
-        async with self._turns.setdefault(place, asyncio.Lock()):
-            return await worker.run(_timed(op))
+        def body(kernel: Kernel) -> float:
+            start = time.monotonic()
+            kernel.do(op)
+            return time.monotonic() - start
+
+        on_endpoint = isinstance(op, SetBackup | DeleteEndpoint | AddEndpoint)
+        return await (self._mptcp if on_endpoint else self._net).run(body)
 
     def close(self) -> None:
         """Wait for what is under way, then close the sockets and end the threads."""
-        self._deletes.close()
-        self._rest.close()
+        self._mptcp.close()
+        self._net.close()

@@ -100,9 +100,9 @@ class InterfaceManager:
         try:
             links = [
                 parse_link(body)
-                for body in self._netlink.dump(RTM_GETLINK, _IFINFO.pack(0, 0, 0, 0, 0) + mask)
+                for body in self._netlink.snapshot(RTM_GETLINK, _IFINFO.pack(0, 0, 0, 0, 0) + mask)
             ]
-            for body in self._netlink.dump(RTM_GETADDR, _IFADDR.pack(0, 0, 0, 0, 0)):
+            for body in self._netlink.snapshot(RTM_GETADDR, _IFADDR.pack(0, 0, 0, 0, 0)):
                 entry = parse_address(body)
                 if entry is not None and entry.usable:
                     addresses.setdefault(entry.index, []).append(entry.address)

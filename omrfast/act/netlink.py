@@ -9,6 +9,7 @@ namespace and to the thread that made it.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -18,6 +19,7 @@ from types import TracebackType
 
 NLM_F_REQUEST = 0x001
 NLM_F_ACK = 0x004
+NLM_F_DUMP_INTR = 0x010
 NLM_F_DUMP = 0x300
 NLM_F_EXCL = 0x200
 NLM_F_CREATE = 0x400
@@ -35,6 +37,7 @@ _SOL_NETLINK = 270
 _NETLINK_EXT_ACK = 11
 _NETLINK_GET_STRICT_CHK = 12
 _RECEIVE_BYTES = 1 << 18
+_ATTEMPTS = 20
 _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
 
@@ -46,6 +49,10 @@ class NetlinkError(OSError):
 
     def __init__(self, code: int, words: str = "") -> None:
         super().__init__(code, f"{os.strerror(code)}{f' ({words})' if words else ''}")
+
+
+class _DumpInterruptedError(Exception):
+    """The table changed while it was dumped."""
 
 
 def attributes(data: bytes | memoryview) -> Iterator[tuple[int, bytes]]:
@@ -145,15 +152,29 @@ class Netlink:
                 _raise_for(answer_flags, payload)
                 return
 
+    def snapshot(self, kind: int, body: bytes) -> list[memoryview]:
+        """A dump that was not disturbed by a change, which could hide entries.
+
+        Raises NetlinkError; EINTR if the table never kept still.
+        """
+        for _ in range(_ATTEMPTS):
+            with contextlib.suppress(_DumpInterruptedError):
+                return list(self.dump(kind, body))
+        raise NetlinkError(errno.EINTR, "the table changes faster than it can be read")
+
     def dump(self, kind: int, body: bytes) -> Iterator[memoryview]:
         """The bodies of a dump; read it to the end. Raises NetlinkError."""
         sequence = self._send(kind, NLM_F_REQUEST | NLM_F_DUMP, body)
+        interrupted = False
         for answer, answer_flags, payload in self._answers(sequence):
+            interrupted |= bool(answer_flags & NLM_F_DUMP_INTR)
             if answer == NLMSG_ERROR:
                 _raise_for(answer_flags, payload)
                 return
             if answer == NLMSG_DONE:
                 if len(payload) >= 4 and struct.unpack_from("=i", payload)[0] < 0:
                     raise NetlinkError(-struct.unpack_from("=i", payload)[0])
+                if interrupted:
+                    raise _DumpInterruptedError
                 return
             yield payload

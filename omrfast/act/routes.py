@@ -187,7 +187,7 @@ class RouteManager:
         header = _RTMSG.pack(_FAMILIES[family], 0, 0, 0, RT_TABLE_MAIN, 0, 0, RTN_UNICAST, 0)
         device = [] if ifindex is None else [(RTA_OIF, struct.pack("=i", ifindex))]
         try:
-            bodies = list(self._netlink.dump(RTM_GETROUTE, header + encode_attributes(device)))
+            bodies = self._netlink.snapshot(RTM_GETROUTE, header + encode_attributes(device))
         except NetlinkError as error:
             # EAFNOSUPPORT, EOPNOTSUPP: a kernel without IPv6; ENODEV: the device just went.
             if error.errno in (errno.EAFNOSUPPORT, errno.EOPNOTSUPP, errno.ENODEV):

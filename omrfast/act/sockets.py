@@ -53,6 +53,8 @@ MPTCP_SUBFLOW_FLAGS = {
 }
 """MPTCP_SUBFLOW_FLAG_* of linux/mptcp.h, in lower case."""
 
+_UNKNOWN = 0xFFFFFFFF
+
 _REQUEST_HEAD = struct.Struct("=BBBxI")
 _SOCKET_ID = struct.Struct("=2s2s16s16s12x")
 _MESSAGE = struct.Struct("=BBBB48sIIIII")
@@ -139,10 +141,6 @@ def _mptcp_attributes(found: dict[int, bytes]) -> dict[int, int] | None:
     }
 
 
-def _seconds(microseconds: int) -> float | None:
-    return microseconds / 1e6 if microseconds else None
-
-
 def _to_subflow(entry: _Socket) -> Subflow | None:
     found = dict(attributes(entry.data[_MESSAGE.size :]))
     mptcp = _mptcp_attributes(found)
@@ -160,9 +158,9 @@ def _to_subflow(entry: _Socket) -> Subflow | None:
         remote=_plain(entry.family, dst)[1],
         remote_port=int.from_bytes(dport, "big"),
         state=_STATE_NAMES[entry.state],
-        rtt=_seconds(rtt),
-        rttvar=_seconds(rttvar) if rtt else None,
-        min_rtt=_seconds(min_rtt) if min_rtt != 0xFFFFFFFF else None,
+        rtt=rtt / 1e6 if rtt else None,
+        rttvar=rttvar / 1e6 if rtt else None,
+        min_rtt=min_rtt / 1e6 if rtt and min_rtt != _UNKNOWN else None,
         total_retrans=retrans,
         data_segs_out=data_out,
         bytes_acked=acked,

@@ -6,7 +6,9 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import threading
 from contextlib import closing, contextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -99,6 +101,50 @@ def test_a_default_route_moves_without_a_gap_and_loses_nothing(lab, family):
     assert not changes[0].startswith("Deleted")
     assert changes[1].startswith("Deleted")
     assert "metric 100" in changes[1]
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_route_moves_while_its_link_has_no_carrier(lab, family):
+    lab.server.ip("link", "set", "up1", "down")
+    poll("carrier lost", lambda: lab.router.json("link", "show", "wan1")[0]["operstate"] != "UP")
+    route = next(r for r in observe(lab).routes if r.family == family and r.metric == 100)
+    move(lab, route, 300)
+    lab.server.ip("link", "set", "up1", "up")
+    poll("carrier back", lambda: lab.router.json("link", "show", "wan1")[0]["operstate"] == "UP")
+    assert {row["dev"]: row["metric"] for row in defaults(lab, family)} == {
+        "wan1": 300,
+        "wan2": 200,
+    }
+    move(lab, replace(route, metric=300), 100)
+    assert {row["dev"]: row["metric"] for row in defaults(lab, family)} == {
+        "wan1": 100,
+        "wan2": 200,
+    }
+
+
+def test_a_table_that_changes_meanwhile_hides_nothing(lab):
+    """The default routes are seen each time, while others come and go in the thousands."""
+    batch = "".join(
+        f"route {word} 203.0.{number // 250}.{number % 250}/32 via 10.77.1.1\n"
+        for word in ("add", "del") * 3
+        for number in range(3000)
+    )
+    process = subprocess.Popen(
+        lab.router.exec("ip", "-batch", "-"), stdin=subprocess.PIPE, text=True
+    )
+    writer = threading.Thread(target=lambda: (process.stdin.write(batch), process.stdin.close()))
+    writer.start()
+    try:
+        rounds = 0
+        while process.poll() is None or rounds == 0:
+            metrics = {(r.family, r.metric) for r in observe(lab, names=None).routes}
+            assert metrics == {(4, 100), (4, 200), (6, 100), (6, 200)}
+            rounds += 1
+    finally:
+        process.kill()
+        process.wait(10)
+        writer.join(10)
+    assert process.returncode == 0
 
 
 def test_server_routes_are_found_and_others_are_not(lab):
