@@ -90,6 +90,11 @@ class InterfaceManager:
         """Close the socket."""
         self._netlink.close()
 
+    @property
+    def disturbed(self) -> int:
+        """How often a table changed while it was read, and was read again."""
+        return self._netlink.disturbed
+
     def observe(self) -> tuple[Interface, ...]:
         """Every device with the addresses that can be bound, in the kernel's order.
 

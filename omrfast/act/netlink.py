@@ -112,6 +112,8 @@ class Netlink:
             self._socket.setsockopt(_SOL_NETLINK, option, 1)
         self._socket.bind((0, 0))
         self._sequence = 0
+        self.disturbed = 0
+        """Dumps that a change spoiled so far."""
 
     def close(self) -> None:
         """Close the socket; further calls fail."""
@@ -160,6 +162,7 @@ class Netlink:
         for _ in range(_ATTEMPTS):
             with contextlib.suppress(_DumpInterruptedError):
                 return list(self.dump(kind, body))
+            self.disturbed += 1
         raise NetlinkError(errno.EINTR, "the table changes faster than it can be read")
 
     def dump(self, kind: int, body: bytes) -> Iterator[memoryview]:
