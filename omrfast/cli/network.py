@@ -21,6 +21,7 @@ from omrfast.core.discover import discover
 from omrfast.core.types import Endpoint, Interface, Observed
 
 MPTCP_ENABLED = Path("/proc/sys/net/mptcp/enabled")
+PM_TYPE = Path("/proc/sys/net/mptcp/pm_type")  # 0: in the kernel, 1: userspace
 MANAGERS = {
     "NetworkManager": "it sets endpoints of its own (1.40 and newer): write "
     "connection.mptcp-flags=0x1 (disabled) into the uplinks' connections",
@@ -47,7 +48,14 @@ def _mptcp_enabled() -> Finding:
         return Finding("MPTCP", False, "not in this kernel", "boot a kernel with CONFIG_MPTCP=y")
     if not enabled:
         return Finding("MPTCP", False, "switched off", "sysctl -w net.mptcp.enabled=1")
-    return Finding("MPTCP", True, "on")
+    if PM_TYPE.exists() and PM_TYPE.read_text().strip() != "0":
+        return Finding(
+            "MPTCP",
+            False,
+            "on, but paths are managed in userspace: the kernel ignores endpoints",
+            "sysctl -w net.mptcp.pm_type=0",
+        )
+    return Finding("MPTCP", True, "on, endpoints managed by the kernel")
 
 
 def _limits(count: int) -> Finding:

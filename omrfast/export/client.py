@@ -50,6 +50,8 @@ def _answers(
             client.settimeout(wait)
             with client.makefile("rb") as lines:
                 for line in lines:
+                    if not line.endswith(b"\n"):
+                        raise ConnectionResetError
                     answer: dict[str, Any] = json.loads(line)
                     if not answer["ok"]:
                         raise ControlError(answer["error"])
@@ -58,8 +60,8 @@ def _answers(
             raise ControlError(
                 f"the agent at {socket_path(run_dir)} does not answer within {timeout:.0f} s"
             ) from None
-        except OSError as error:
-            raise ControlError(f"{socket_path(run_dir)}: {error.strerror or error}") from error
+        except ConnectionError:
+            raise ControlError(f"the agent at {socket_path(run_dir)} went away") from None
 
 
 def request(run_dir: str, command: str, *, timeout: float = TIMEOUT, **params: Any) -> Any:

@@ -80,6 +80,13 @@ def test_mptcp_switched_off(check: Check) -> None:
     }
 
 
+def test_endpoints_that_the_kernel_ignores(check: Check) -> None:
+    assert in_namespace("sysctl", "-w", "net.mptcp.pm_type=1").returncode == 0
+    found = check()["MPTCP"]
+    assert found["ok"] is False
+    assert found["todo"] == "sysctl -w net.mptcp.pm_type=0"
+
+
 def test_uplinks_are_found_by_route_and_by_endpoint(check: Check) -> None:
     ip("route", "add", "default", "dev", "wan1")
     ip("mptcp", "endpoint", "add", "192.0.2.2", "subflow")
