@@ -10,7 +10,6 @@ parsed arguments that returns the exit code: 0 fine, 1 failed, 2 usage or config
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
 import sys
 from collections.abc import Sequence
@@ -45,8 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
     common.add_argument("--config", metavar="FILE", help=config_help, default=argparse.SUPPRESS)
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
     for name in COMMANDS:
-        if importlib.util.find_spec(f"omrfast.cli.{name}"):  # TEMP
-            import_module(f"omrfast.cli.{name}").register(subparsers, [common])
+        import_module(f"omrfast.cli.{name}").register(subparsers, [common])
     return parser
 
 
