@@ -255,11 +255,21 @@ class Map:
 
     def update(self, key: bytes | int, value: bytes, flags: int = BPF_ANY) -> None:
         """Write a value; in a per-CPU map on every CPU the same."""
-        if len(value) != self.info.value_size:
+        copies = self._room // self._stride if self._per_cpu else 1
+        self._write(key, [value] * copies, flags)
+
+    def update_per_cpu(self, key: bytes | int, values: list[bytes]) -> None:
+        """Write one value per possible CPU."""
+        if not self._per_cpu or len(values) != possible_cpus():
+            raise ValueError(f"{self.info.name} does not take {len(values)} values")
+        self._write(key, values, BPF_ANY)
+
+    def _write(self, key: bytes | int, values: list[bytes], flags: int) -> None:
+        if any(len(value) != self.info.value_size for value in values):
             raise ValueError(f"{self.info.name} has values of {self.info.value_size} bytes")
-        if self._per_cpu:
-            value = value.ljust(self._stride, b"\0") * (self._room // self._stride)
-        error = lib.bpf_map_update_elem(self.fd, self._key(key), value, flags)
+        pad = self._stride if self._per_cpu else 0
+        data = b"".join(value.ljust(pad, b"\0") for value in values)
+        error = lib.bpf_map_update_elem(self.fd, self._key(key), data, flags)
         check(error, f"writing {self.info.name}")
 
     def delete(self, key: bytes | int) -> bool:

@@ -2,12 +2,14 @@
 /*
  * A bpffs of our own. Pins live as long as the mount, and a mount lives as long as its mount
  * namespace: `ip netns exec` gives every command a private one, so a mount made there would take
- * all pins with it when the agent ends. Hence the mount is made in the namespace of process 1 and
- * the same file system is brought into ours, if the two look at the same directory.
+ * all pins with it when the agent ends. Hence the mount is made in the namespace of process 1 (or,
+ * where that may not be entered, of our oldest ancestor that may) and the same file system is
+ * brought into ours, if the two look at the same directory.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -88,11 +90,56 @@ static int unmount_outside(const char *dir, int own, int first)
 	return umount2(dir, MNT_DETACH) ? 1 : 0;
 }
 
-/* Run one of the two above if process 1 has another mount namespace; 1: nothing was done. */
+static int open_namespace(pid_t pid)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/mnt", (int)pid);
+	return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+/* 0 if there is none to be seen. */
+static pid_t parent_of(pid_t pid)
+{
+	char line[512] = "", *name_end;
+	char path[64], state;
+	int parent = 0;
+	FILE *stat_file;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	stat_file = fopen(path, "re");
+	if (!stat_file)
+		return 0;
+	/* "pid (name) state ppid": the name may hold anything. */
+	name_end = fgets(line, sizeof(line), stat_file) ? strrchr(line, ')') : NULL;
+	if (!name_end || sscanf(name_end + 1, " %c %d", &state, &parent) != 2)
+		parent = 0;
+	fclose(stat_file);
+	return parent;
+}
+
+static int open_outermost(void)
+{
+	int found = open_namespace(1), fd;
+
+	if (found >= 0)
+		return found;
+	for (pid_t pid = getppid(); pid > 1; pid = parent_of(pid)) {
+		fd = open_namespace(pid);
+		if (fd < 0)
+			continue;
+		if (found >= 0)
+			close(found);
+		found = fd;
+	}
+	return found;
+}
+
+/* Run one of the two above if there is another mount namespace outside; 1: nothing was done. */
 static int outside(int (*work)(const char *, int, int), const char *dir)
 {
-	int own = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
-	int first = open("/proc/1/ns/mnt", O_RDONLY | O_CLOEXEC);
+	int own = open_namespace(getpid());
+	int first = open_outermost();
 	int status = 1;
 	pid_t child;
 

@@ -95,12 +95,12 @@ int omr_driver(const char *ifname, char *out, __u32 room);
 
 /*
  * Mount a new bpffs on dir, so that it outlives this process: in a private mount namespace (as
- * `ip netns exec` makes) the one of process 1 gets it too, if it has the same directory.
+ * `ip netns exec` makes) the outermost one gets it too, if it has the same directory.
  */
 int omr_mount_bpffs(const char *dir);
 /* Is dir the root of a bpffs? */
 int omr_is_bpffs(const char *dir);
-/* Unmount dir here and in the mount namespace of process 1. */
+/* Unmount dir here and in the outermost mount namespace. */
 int omr_unmount_bpffs(const char *dir);
 
 /* --- read.c ------------------------------------------------------------------------------- */
