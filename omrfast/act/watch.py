@@ -7,6 +7,7 @@ Only what this package acts on becomes an event; the rest is dropped after a loo
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 import os
@@ -120,8 +121,9 @@ class Watch:
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
-            if error.errno != errno.ENOBUFS:
-                # Level-triggered: a socket that keeps failing would spin.
+            if error.errno == errno.ENOBUFS:
+                self._drain()
+            else:  # level-triggered: a socket that keeps failing would spin
                 _log.error("watching the network: %s", os.strerror(error.errno or 0))
                 self.close()
             self._on_event(Overrun())
@@ -130,6 +132,17 @@ class Watch:
             event = parse(kind, body)
             if event is not None:
                 self._on_event(event)
+
+    def _drain(self) -> None:
+        """Read and drop everything.
+
+        After an overrun the kernel goes on dropping, without another word, until the queue has
+        been empty (net/netlink/af_netlink.c, NETLINK_S_CONGESTED); whatever is observed before
+        that could be old for good.
+        """
+        with contextlib.suppress(OSError):  # EAGAIN: empty; anything else comes again
+            while True:
+                self._socket.recv(_RECEIVE_BYTES)
 
     def close(self) -> None:
         """Stop; may be called twice."""
