@@ -58,6 +58,7 @@ def up(wish: Wish) -> dict[str, str]:
         [sys.executable, "-m", "omrfast.lab.keeper", json.dumps(asdict(wish))],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
         text=True,
         start_new_session=True,
     )
@@ -103,7 +104,7 @@ def main() -> int:
     end_on_signals()
     try:
         _keep(Wish(**json.loads(sys.argv[1])))
-    except (LabError, OSError, RuntimeError) as error:
+    except Exception as error:
         print(json.dumps({"error": str(error)}), flush=True)
         return 1
     return 0
