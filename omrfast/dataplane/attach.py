@@ -3,8 +3,7 @@
 
 Everything acts on the network namespace of the caller, is idempotent, and repairs what it finds:
 a link whose device vanished, a program of an earlier build, a hook that is no longer wanted.
-Where TCX is missing this talks netlink through pyroute2's blocking interface: inside an asyncio
-loop, call it in a thread.
+All of it blocks, for some tens of milliseconds at most.
 """
 
 from __future__ import annotations
@@ -63,10 +62,11 @@ def attach(
     try:
         plane.set_link(link.ifindex, link.index, l2)
         kind = _tc_kind(link, tc)
-        _attach_tc(plane, link.ifindex, "egress", kind)
-        if not (_wants_xdp(link, ingress, l2) and _attach_xdp(plane, link, ingress)):
+        filters = clsact.find().get(link.ifindex, frozenset())
+        _attach_tc(plane, link.ifindex, "egress", kind, filters)
+        if not (_wants_xdp(link, ingress, l2) and _attach_xdp(plane, link, ingress, filters)):
             _drop_pin(plane.run_dir, "xdp", link.ifindex)
-            _attach_tc(plane, link.ifindex, "ingress", kind)
+            _attach_tc(plane, link.ifindex, "ingress", kind, filters)
     except OSError as error:
         raise DataPlaneError(f"{link.ifname}: {error}") from error
     return tuple(entry for entry in attached(plane.run_dir) if entry.ifindex == link.ifindex)
@@ -89,11 +89,11 @@ def _wants_xdp(link: PathLink, ingress: str, l2: int) -> bool:
     return ingress == "xdp" or (ingress == "auto" and has_cheap_xdp(link.ifname))
 
 
-def _attach_xdp(plane: DataPlane, link: PathLink, ingress: str) -> bool:
+def _attach_xdp(plane: DataPlane, link: PathLink, ingress: str, filters: frozenset[str]) -> bool:
     """False: no XDP here, and auto may do without."""
     program = plane.programs["omr_xdp"].fd
     # One packet must not be counted twice.
-    _drop_tc(plane.run_dir, link.ifindex, "ingress", "")
+    _drop_tc(plane.run_dir, link.ifindex, "ingress", "", filters)
     try:
         links.ensure(plane.run_dir, "xdp", link.ifindex, program, XDP_FLAGS_DRV_MODE)
         return True
@@ -111,10 +111,12 @@ def _attach_xdp(plane: DataPlane, link: PathLink, ingress: str) -> bool:
     return True
 
 
-def _attach_tc(plane: DataPlane, ifindex: int, direction: str, kind: str) -> None:
+def _attach_tc(
+    plane: DataPlane, ifindex: int, direction: str, kind: str, filters: frozenset[str]
+) -> None:
     name = _DIRECTIONS[direction]
     program = plane.programs[name].fd
-    _drop_tc(plane.run_dir, ifindex, direction, kind)
+    _drop_tc(plane.run_dir, ifindex, direction, kind, filters)
     if kind == "tcx":
         links.ensure(plane.run_dir, f"tcx_{direction}", ifindex, program)
     else:
@@ -127,12 +129,13 @@ def _drop_pin(run_dir: str, hook: str, ifindex: int) -> None:
             links.drop(entry)
 
 
-def _drop_tc(run_dir: str, ifindex: int, direction: str, keep: str) -> None:
+def _drop_tc(
+    run_dir: str, ifindex: int, direction: str, keep: str, filters: frozenset[str]
+) -> None:
     """Remove our TC program of one direction, except of the kind to keep."""
     if keep != "tcx":
         _drop_pin(run_dir, f"tcx_{direction}", ifindex)
-    # Where there is TCX, clsact was taken only if asked for: rare enough to look.
-    if keep != "clsact" and direction in clsact.find(ifindex):
+    if keep != "clsact" and direction in filters:
         clsact.remove(run_dir, ifindex, frozenset({direction}))
 
 
@@ -156,8 +159,8 @@ def attached(run_dir: str) -> list[Attachment]:
         if entry.ifindex == entry.named:
             kind, _, direction = entry.hook.partition("_")
             result.append(Attachment(entry.ifindex, direction or "ingress", kind))
-    for ifindex, _ in socket.if_nameindex():
-        result += [Attachment(ifindex, side, "clsact") for side in sorted(clsact.find(ifindex))]
+    for ifindex, sides in clsact.find().items():
+        result += [Attachment(ifindex, side, "clsact") for side in sorted(sides)]
     return result
 
 
@@ -171,9 +174,9 @@ def switch_programs(run_dir: str) -> None:
         for entry in links.pinned(run_dir):
             links.switch(entry, fds[names[entry.hook]])
         with api.Map.open(os.path.join(folder, "omr_links")) as table:
-            measured = [row.ifindex for row in read_links(table.fd)]
-        for ifindex in measured:
-            for direction in clsact.find(ifindex):
+            measured = {row.ifindex for row in read_links(table.fd)}
+        for ifindex, directions in clsact.find().items():
+            for direction in directions if ifindex in measured else ():
                 name = _DIRECTIONS[direction]
                 clsact.ensure(run_dir, ifindex, direction, fds[name], name)
     finally:
@@ -193,7 +196,9 @@ def detach_all(run_dir: str) -> int:
         count += 1
     for ifindex, _ in socket.if_nameindex():
         count += sum(links.sweep(ifindex, hook) for hook in links.HOOKS)
-        count += len(clsact.find(ifindex))
+    filters = clsact.find()
+    count += sum(len(directions) for directions in filters.values())
+    for ifindex in {*filters, *clsact.marked(run_dir)}:
         clsact.remove(run_dir, ifindex)
     for ifindex in clsact.marked(run_dir):
         clsact.forget(run_dir, ifindex)

@@ -9,11 +9,14 @@ no filter is left.
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
@@ -25,7 +28,28 @@ HANDLE = 0x4F4D52  # "OMR"
 PARENTS = {"ingress": 0xFFFFFFF2, "egress": 0xFFFFFFF3}
 """Direction to the parent of its filters (TC_H_MIN_INGRESS, TC_H_MIN_EGRESS)."""
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 _GONE = (errno.ENOENT, errno.ENODEV, errno.EINVAL)
+
+
+def _beside_a_loop(function: Callable[P, R]) -> Callable[P, R]:
+    """pyroute2 runs an event loop of its own, which cannot be inside another one: use a thread.
+
+    A new thread is in the network namespace of the one that makes it.
+    """
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return function(*args, **kwargs)
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(function, *args, **kwargs).result()
+
+    return call
 
 
 @contextmanager
@@ -78,18 +102,25 @@ def _is_ours(entry: tuple[int, int, str | None]) -> bool:
     return priority == PRIORITY and handle == HANDLE and str(name).startswith("omr_")
 
 
-def find(ifindex: int) -> frozenset[str]:
-    """The directions in which our filter is on a device of this network namespace."""
+@_beside_a_loop
+def find() -> dict[int, frozenset[str]]:
+    """The directions in which our filter is, per device of this network namespace that has one."""
+    result = {}
     with _netlink() as route:
-        if _ingress_kind(route, ifindex) != "clsact":
-            return frozenset()
-        return frozenset(
-            direction
-            for direction in PARENTS
-            if any(_is_ours(entry) for entry in _filters(route, ifindex, direction))
-        )
+        for qdisc in route.get_qdiscs():
+            if qdisc.get_attr("TCA_KIND") != "clsact":
+                continue
+            found = frozenset(
+                direction
+                for direction in PARENTS
+                if any(_is_ours(entry) for entry in _filters(route, qdisc["index"], direction))
+            )
+            if found:
+                result[qdisc["index"]] = found
+    return result
 
 
+@_beside_a_loop
 def ensure(run_dir: str, ifindex: int, direction: str, prog_fd: int, name: str) -> None:
     """Have exactly this program as our filter; raises DataPlaneError."""
     with _netlink() as route:
@@ -128,6 +159,7 @@ def _ensure_qdisc(route: Any, run_dir: str, ifindex: int) -> None:
     route.tc("add", "clsact", ifindex)
 
 
+@_beside_a_loop
 def remove(run_dir: str, ifindex: int, directions: frozenset[str] = frozenset(PARENTS)) -> bool:
     """Remove our filters, and the qdisc if it is ours and empty; True if there was a filter."""
     removed = False

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from collections.abc import Callable
@@ -26,9 +27,9 @@ HOOKS = [("tc", "tcx"), ("tc", "clsact"), ("xdp", "tcx"), ("xdp", "clsact")]
 
 
 def filters(device: str, direction: str) -> list[str]:
-    """Names of the bpf filters as the tc command shows them."""
+    """The bpf filters as the tc command shows them, one line each."""
     lines = command("tc", "filter", "show", "dev", device, direction, check=False).splitlines()
-    return [word for line in lines if " handle " in line for word in line.split()[-1:] and [line]]
+    return [line for line in lines if " handle " in line]
 
 
 def on_device(link: PathLink) -> dict[str, int]:
@@ -72,6 +73,17 @@ def test_attaching_again_changes_nothing(
         assert attach(plane, link, ingress, tc=tc) == first
     assert on_device(link) == expected(ingress, tc)
     assert [entry.id for entry in links.pinned(plane.run_dir)] == ids
+
+
+@pytest.mark.parametrize("tc", ["tcx", "clsact"])
+def test_it_works_inside_an_event_loop(space: Space, plane: DataPlane, tc: str) -> None:
+    link = space.veth("wan", "10.9.0.1")
+
+    async def agent() -> None:
+        attach(plane, link, tc=tc)
+
+    asyncio.run(agent())
+    assert on_device(link) == expected("tc", tc)
 
 
 @pytest.mark.parametrize(("ingress", "tc"), HOOKS)
