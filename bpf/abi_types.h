@@ -103,7 +103,8 @@ enum omr_flow_rx_flag {
 	OMR_RX_KEY = 128,   /* peer_key is valid */
 	OMR_RX_FASTCLOSE = 256,
 	OMR_RX_SEQ = 512,  /* rcv_nxt is valid */
-	OMR_RX_ACK = 1024, /* snd_una is valid */
+	OMR_RX_ACK = 1024, /* an acknowledgement that we could accept has arrived */
+	OMR_RX_ZERO_WINDOW = 2048, /* the last one closed the peer's window */
 };
 
 /* Half a flow entry, one cache line: only egress writes it. */

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The logic of one packet, written once. Whoever includes this file has defined before it, next to
+ * its maps (bcc rewrites map methods only in its main file):
+ *
+ *   struct omr_passage *passage_of(__u32 direction)                   of this CPU, any content
+ *   struct omr_link *link_of(__u32 ifindex)
+ *   struct omr_flow *flow_lookup(struct omr_packet *p)
+ *   int flow_insert(struct omr_packet *p, struct omr_flow *flow)      replaces; 0 or -errno
+ *   struct omr_path_counters *path_counters(__u32 index)              of this CPU
+ *   struct omr_path_rtt *path_rtt(__u32 index)                        of this CPU
+ *   struct omr_path_live *path_live(__u32 index)
+ *   struct omr_event_gate *event_gate(__u32 index)
+ *   struct omr_event *event_reserve(void), void event_submit(struct omr_event *e)
+ *   __u64 now_j(void), __u64 now_ns(void)
+ *   omr_hz                                                            jiffies per second
+ *
+ * Pointers are NULL where there is nothing (or no room); `index` is the path's, from 0.
+ */
+#ifndef OMR_DATAPATH_H
+#define OMR_DATAPATH_H
+
+#include "passage.h"
+
+OMR_INLINE void omr_event_addresses(struct omr_event *event, const struct omr_packet *p)
+{
+	if (p->family == 4) {
+		__builtin_memcpy(event->local_be, &p->key.v4.local_be, 4);
+		__builtin_memcpy(event->remote_be, &p->key.v4.remote_be, 4);
+		event->local_port_be = p->key.v4.local_port_be;
+		event->remote_port_be = p->key.v4.remote_port_be;
+	} else {
+		__builtin_memcpy(event->local_be, p->key.v6.local_be, 16);
+		__builtin_memcpy(event->remote_be, p->key.v6.remote_be, 16);
+		event->local_port_be = p->key.v6.local_port_be;
+		event->remote_port_be = p->key.v6.remote_port_be;
+	}
+}
+
+/* What the flow knows, and the B bit that this packet carries. */
+OMR_INLINE void omr_event_flow(struct omr_event *event, const struct omr_packet *p,
+                               const struct omr_flow *flow)
+{
+	event->family = p->family;
+	event->tcp_flags = p->tcp_flags;
+	event->key_be = flow->rx.peer_key_be;
+	event->token_be = flow->tx.token_be;
+	event->local_id = flow->tx.local_id;
+	event->remote_id = flow->rx.remote_id;
+	event->backup = (p->mptcp & OMR_MP_PRIO) ? p->mp_prio : p->mp_backup;
+	omr_event_addresses(event, p);
+}
+
+/* Sends one event, or counts that it could not be sent. `flow` is NULL for OMR_EVENT_BUSY. */
+OMR_INLINE void omr_emit(struct omr_passage *w, struct omr_path_counters *counters, __u32 kind,
+                         const struct omr_flow *flow)
+{
+	__u32 index = (w->frame.path - 1) * OMR_EVENT_KINDS + kind;
+	struct omr_event_gate *gate = event_gate(index);
+	struct omr_event *event;
+
+	if (!gate)
+		return;
+	event = omr_gate_passes(gate, w->now_j, omr_hz) ? event_reserve() : 0;
+	if (!event) {
+		counters->events_suppressed++;
+		return;
+	}
+	__builtin_memset(event, 0, sizeof(*event));
+	event->at_ns = now_ns();
+	event->kind = kind;
+	event->path = w->frame.path;
+	event->direction = w->frame.direction;
+	if (flow)
+		omr_event_flow(event, &w->packet, flow);
+	event_submit(event);
+}
+
+OMR_INLINE void omr_emit_all(struct omr_passage *w, struct omr_path_counters *counters,
+                             const struct omr_flow *flow)
+{
+	__u32 kind;
+
+#pragma GCC unroll 1
+	for (kind = OMR_EVENT_FLOW_OPEN; kind <= OMR_EVENT_PRIORITY; kind++)
+		if (w->effect.events >> kind & 1)
+			omr_emit(w, counters, kind, flow);
+}
+
+/* The flow of a packet that leaves, made if need be; NULL if it has none. */
+OMR_INLINE struct omr_flow *omr_flow_of_sent(struct omr_passage *w,
+                                             struct omr_path_counters *counters)
+{
+	struct omr_flow *flow = flow_lookup(&w->packet);
+
+	if (flow && !omr_flow_is_stale(flow, &w->packet)) {
+		omr_flow_sent(flow, &w->packet, &w->frame, w->segments, w->now_j, &w->effect);
+		return flow;
+	}
+	if (w->packet.tcp_flags & OMR_TCP_RST)
+		return 0;
+	omr_flow_begin(&w->first, &w->packet, w->now_j, &w->effect);
+	if (flow_insert(&w->packet, &w->first)) {
+		counters->flows_refused++;
+		w->effect.events = 0;
+		return 0;
+	}
+	counters->flows_opened++;
+	return flow_lookup(&w->packet);
+}
+
+OMR_INLINE void omr_tcp_sent(struct omr_passage *w, struct omr_path_counters *counters)
+{
+	struct omr_flow *flow = omr_flow_of_sent(w, counters);
+
+	if (w->packet.payload)
+		counters->tx_segments += w->segments;
+	if (!flow)
+		return;
+	omr_flow_sent_volume(&flow->tx, &w->packet, &w->frame, w->bytes, w->segments);
+	counters->retransmitted_segments += w->effect.repeated;
+	counters->syn_retransmissions += w->effect.syn_again;
+	if (w->effect.arm_sample)
+		omr_sample_arm(flow, w->effect.sample_ack, now_ns());
+	else if (w->effect.arm_echo)
+		omr_echo_arm(flow, w->packet.tsval, now_ns());
+	if (w->effect.events)
+		omr_emit_all(w, counters, flow);
+}
+
+OMR_INLINE void omr_rtt_measured(struct omr_passage *w, struct omr_path_counters *counters,
+                                 struct omr_flow *flow, __u32 us)
+{
+	struct omr_path_rtt *histogram = path_rtt(w->frame.path - 1);
+	__u32 bucket = omr_hist_bucket(us);
+
+	omr_path_rtt_sample(counters, us, omr_estimate(&flow->rx, us), w->now_j);
+	/* The compiler knows that the bound holds; the verifier must see it checked. */
+	__asm__ __volatile__("" : "+r"(bucket));
+	if (histogram && bucket < OMR_HIST_BUCKETS)
+		histogram->bucket[bucket]++;
+}
+
+/* A sample may have ended by acknowledgement, by echo, or by both: one measurement is enough. */
+OMR_INLINE void omr_sample_ended(struct omr_passage *w, struct omr_path_counters *counters,
+                                 struct omr_flow *flow)
+{
+	__u64 now = now_ns();
+	__u32 us;
+
+	if (w->effect.sent_ns) {
+		omr_rtt_measured(w, counters, flow, omr_sample_us(w->effect.sent_ns, now));
+		return;
+	}
+	us = omr_sample_us(w->effect.echo_sent_ns, now);
+	if (omr_echo_dense(w->effect.gap_j, us, omr_hz))
+		omr_rtt_measured(w, counters, flow, us);
+}
+
+OMR_INLINE void omr_tcp_arrived(struct omr_passage *w, struct omr_path_counters *counters)
+{
+	struct omr_flow *flow;
+
+	if (w->packet.payload)
+		counters->rx_segments += w->segments;
+	flow = flow_lookup(&w->packet);
+	if (!flow || !omr_flow_arrived(flow, &w->packet, &w->frame, w->segments, w->bytes,
+	                               w->now_j, &w->effect))
+		return;
+	counters->refilled_segments += w->effect.repeated;
+	counters->spurious_segments += w->effect.spurious;
+	if (w->effect.sent_ns || w->effect.echo_sent_ns)
+		omr_sample_ended(w, counters, flow);
+	if (w->effect.events)
+		omr_emit_all(w, counters, flow);
+}
+
+OMR_INLINE void omr_packet_left(struct omr_passage *w, struct omr_path_counters *counters,
+                                int parsed)
+{
+	struct omr_path_live *live;
+	int asks = w->packet.echo;
+
+	counters->tx_bytes += w->bytes;
+	counters->tx_packets += w->segments;
+	if (parsed == OMR_PARSED_TCP) {
+		omr_tcp_sent(w, counters);
+		asks = omr_tcp_asks(&w->packet) || w->effect.keep_alive;
+	}
+	live = w->packet.alive ? path_live(w->frame.path - 1) : 0;
+	if (live && omr_live_sent(live, asks, w->now_j, omr_hz))
+		omr_emit(w, counters, OMR_EVENT_BUSY, 0);
+}
+
+OMR_INLINE void omr_packet_arrived(struct omr_passage *w, struct omr_path_counters *counters,
+                                   int parsed)
+{
+	struct omr_path_live *live;
+
+	counters->rx_bytes += w->bytes;
+	counters->rx_packets += w->segments;
+	live = w->packet.alive ? path_live(w->frame.path - 1) : 0;
+	if (live)
+		omr_live_arrived(live, w->now_j);
+	if (parsed == OMR_PARSED_TCP)
+		omr_tcp_arrived(w, counters);
+}
+
+/*
+ * The rest of a packet's way, once w->frame and w->packet are filled; `parsed` is omr_parse()'s
+ * result. Nothing here changes the packet.
+ */
+OMR_INLINE void omr_packet_passed(struct omr_passage *w, int parsed)
+{
+	struct omr_path_counters *counters = path_counters(w->frame.path - 1);
+
+	if (!counters)
+		return;
+	w->now_j = now_j();
+	w->segments = omr_wire_packets(&w->frame, &w->packet);
+	w->bytes = omr_wire_bytes(&w->frame, &w->packet, w->segments);
+	__builtin_memset(&w->effect, 0, sizeof(w->effect));
+	if (parsed < 0)
+		omr_path_unparsed(counters, -1 - parsed);
+	if (w->packet.options & OMR_OPTION_BAD)
+		omr_path_unparsed(counters, OMR_UNPARSED_MALFORMED);
+	if (w->frame.direction == OMR_EGRESS)
+		omr_packet_left(w, counters, parsed);
+	else
+		omr_packet_arrived(w, counters, parsed);
+}
+
+#endif

@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * From bytes to struct omr_packet, with a cursor: every step checks that what it is about to read
+ * is there, and a packet that contradicts itself is given up under a named reason (enum
+ * omr_unparsed), never guessed at. Runs under the BPF verifier and natively.
+ */
+#ifndef OMR_PARSE_H
+#define OMR_PARSE_H
+
+#include "options.h"
+
+enum {
+	OMR_ETH_HEADER = 14,
+	OMR_VLAN_TAG = 4,
+	OMR_VLANS_FOLLOWED = 2,
+	OMR_IPV4_HEADER = 20,
+	OMR_IPV6_HEADER = 40,
+	OMR_EXTENSIONS_FOLLOWED = 4,
+	OMR_UDP_HEADER = 8,
+
+	OMR_PROTO_HOPOPTS = 0,
+	OMR_PROTO_ICMP = 1,
+	OMR_PROTO_TCP = 6,
+	OMR_PROTO_UDP = 17,
+	OMR_PROTO_ROUTING = 43,
+	OMR_PROTO_FRAGMENT = 44,
+	OMR_PROTO_AH = 51,
+	OMR_PROTO_ICMPV6 = 58,
+	OMR_PROTO_DSTOPTS = 60,
+
+	OMR_ICMP_ECHO_REQUEST = 8,
+	OMR_ICMPV6_ECHO_REQUEST = 128,
+	OMR_ND_FIRST = 133, /* RFC 4861: router solicitation to redirect */
+	OMR_ND_LAST = 137,
+};
+
+/* TCP, RFC 9293 section 3.1. `room` is what the IP header leaves for it. */
+OMR_INLINE int omr_parse_tcp(struct omr_packet *p, struct omr_options *o, struct omr_cursor *c, __u32 room)
+{
+	__u32 header;
+
+	if (room < OMR_TCP_HEADER || !omr_reaches(c, OMR_TCP_HEADER))
+		return OMR_REFUSE(OMR_UNPARSED_TRUNCATED);
+	header = (c->at[12] >> 4) * 4;
+	if (header < OMR_TCP_HEADER)
+		return OMR_REFUSE(OMR_UNPARSED_MALFORMED);
+	if (header > room)
+		return OMR_REFUSE(OMR_UNPARSED_TRUNCATED);
+	p->seq = omr_load32(c->at + 4);
+	p->ack = omr_load32(c->at + 8);
+	p->tcp_flags = c->at[13];
+	p->window = omr_load16(c->at + 14);
+	p->payload = room - header;
+	p->headers += header;
+	if ((p->tcp_flags & OMR_TCP_SYN) && (p->tcp_flags & (OMR_TCP_FIN | OMR_TCP_RST)))
+		return OMR_REFUSE(OMR_UNPARSED_MALFORMED);
+	return omr_parse_options(p, o, c, header - OMR_TCP_HEADER);
+}
+
+/* What follows IP. The ports are at the same place for TCP and UDP; only TCP's are used. */
+OMR_INLINE int omr_parse_transport(struct omr_packet *p, struct omr_options *o, struct omr_cursor *c, __u32 room,
+                                   int egress)
+{
+	__u16 source_be, destination_be;
+
+	if (p->protocol == OMR_PROTO_TCP) {
+		if (!omr_reaches(c, 4))
+			return OMR_REFUSE(OMR_UNPARSED_TRUNCATED);
+		source_be = omr_load16_be(c->at);
+		destination_be = omr_load16_be(c->at + 2);
+		if (p->family == 4) {
+			p->key.v4.local_port_be = egress ? source_be : destination_be;
+			p->key.v4.remote_port_be = egress ? destination_be : source_be;
+		} else {
+			p->key.v6.local_port_be = egress ? source_be : destination_be;
+			p->key.v6.remote_port_be = egress ? destination_be : source_be;
+		}
+		return omr_parse_tcp(p, o, c, room);
+	}
+	if (p->protocol == OMR_PROTO_UDP) {
+		p->headers += OMR_UDP_HEADER;
+		return OMR_PARSED_OTHER;
+	}
+	if (p->protocol == OMR_PROTO_ICMP || p->protocol == OMR_PROTO_ICMPV6) {
+		if (!room || !omr_reaches(c, 1))
+			return OMR_REFUSE(OMR_UNPARSED_TRUNCATED);
+		if (p->family == 4) {
+			p->echo = c->at[0] == OMR_ICMP_ECHO_REQUEST;
+		} else {
+			p->echo = c->at[0] == OMR_ICMPV6_ECHO_REQUEST;
+			if (c->at[0] >= OMR_ND_FIRST && c->at[0] <= OMR_ND_LAST)
+				p->alive = 0;
+		}
+	}
+	return OMR_PARSED_OTHER;
+}
+
+/* RFC 791. A super-packet above 64 KiB has no length in its header (BIG TCP): the frame's counts.
+ */
+OMR_INLINE int omr_parse_ipv4(struct omr_packet *p, struct omr_options *o, const struct omr_frame *f, struct omr_cursor *c)
+{
+	int egress = f->direction == OMR_EGRESS;
+	__u32 header, total, room = f->len - p->headers, source_be, destination_be;
+
+	if (!omr_reaches(c, OMR_IPV4_HEADER))
+		return OMR_REFUSE(OMR_UNPARSED_TRUNCATED);
+	header = (c->at[0] & 15) * 4;
+	total = omr_load16(c->at + 2);
+	if (!total && f->gso_size)
+		total = room;
+	if (c->at[0] >> 4 != 4 || header < OMR_IPV4_HEADER || total < header)
+		return OMR_REFUSE(OMR_UNPARSED_MALFORMED);
+	if (total > room || !omr_reaches(c, header))
+		return OMR_REFUSE(OMR_UNPARSED_TRUNCATED);
+
+	source_be = omr_load32_be(c->at + 12);
+	destination_be = omr_load32_be(c->at + 16);
+	p->family = 4;
+	p->protocol = c->at[9];
+	p->headers += header;
+	p->key.v4.local_be = egress ? source_be : destination_be;
+	p->key.v4.remote_be = egress ? destination_be : source_be;
+	if (c->at[16] >= 224) /* multicast, reserved, broadcast */
+		p->alive = 0;
+	if (omr_load16(c->at + 6) & 0x3fff) /* more fragments, or an offset */
+		return OMR_REFUSE(OMR_UNPARSED_FRAGMENT);
+	c->at += header;
+	return omr_parse_transport(p, o, c, total - header, egress);
+}
+
+/*
+ * One IPv6 extension header (RFC 8200 section 4, AH: RFC 4302): its length in bytes, 0 if the
+ * protocol is none, or a refusal. The next protocol goes to p.
+ */
+OMR_INLINE int omr_parse_extension(struct omr_packet *p, const struct omr_cursor *c)
+{
+	__u32 size;
+
+	if (p->protocol != OMR_PROTO_HOPOPTS && p->protocol != OMR_PROTO_ROUTING &&
+	    p->protocol != OMR_PROTO_DSTOPTS && p->protocol != OMR_PROTO_FRAGMENT &&
+	    p->protocol != OMR_PROTO_AH)
+		return 0;
+	if (!omr_reaches(c, 8))
+		return OMR_REFUSE(OMR_UNPARSED_TRUNCATED);
+	size = (c->at[1] + 1) * 8;
+	if (p->protocol == OMR_PROTO_AH)
+		size = (c->at[1] + 2) * 4;
+	if (p->protocol == OMR_PROTO_FRAGMENT) {
+		size = 8;
+		if (omr_load16(c->at + 2) & 0xfff9) /* an offset, or more to come */
+			return OMR_REFUSE(OMR_UNPARSED_FRAGMENT);
+	}
+	p->protocol = c->at[0];
+	return size;
+}
+
+OMR_INLINE int omr_parse_extensions(struct omr_packet *p, struct omr_options *o, struct omr_cursor *c, __u32 room,
+                                    int egress)
+{
+	int i, size;
+
+#pragma GCC unroll 1
+	for (i = 0; i < OMR_EXTENSIONS_FOLLOWED + 1; i++) {
+		size = omr_parse_extension(p, c);
+		if (size < 0)
+			return size;
+		if (!size)
+			return omr_parse_transport(p, o, c, room, egress);
+		if ((__u32)size > room)
+			return OMR_REFUSE(OMR_UNPARSED_TRUNCATED);
+		room -= size;
+		p->headers += size;
+		c->at += size & 0xfff;
+	}
+	return OMR_REFUSE(OMR_UNPARSED_EXTENSIONS);
+}
+
+/* RFC 8200. Payload length 0 with a super-packet: a jumbogram on its way to segmentation. */
+OMR_INLINE int omr_parse_ipv6(struct omr_packet *p, struct omr_options *o, const struct omr_frame *f, struct omr_cursor *c)
+{
+	int egress = f->direction == OMR_EGRESS, i;
+	__u32 room = f->len - p->headers, payload;
+	__u32 *source_be = egress ? p->key.v6.local_be : p->key.v6.remote_be;
+	__u32 *destination_be = egress ? p->key.v6.remote_be : p->key.v6.local_be;
+
+	if (!omr_reaches(c, OMR_IPV6_HEADER))
+		return OMR_REFUSE(OMR_UNPARSED_TRUNCATED);
+	if (c->at[0] >> 4 != 6)
+		return OMR_REFUSE(OMR_UNPARSED_MALFORMED);
+	payload = omr_load16(c->at + 4);
+	room -= OMR_IPV6_HEADER;
+	if (!payload && f->gso_size)
+		payload = room;
+	if (payload > room)
+		return OMR_REFUSE(OMR_UNPARSED_TRUNCATED);
+
+	p->family = 6;
+	p->protocol = c->at[6];
+	p->headers += OMR_IPV6_HEADER;
+	for (i = 0; i < 4; i++) {
+		source_be[i] = omr_load32_be(c->at + 8 + 4 * i);
+		destination_be[i] = omr_load32_be(c->at + 24 + 4 * i);
+	}
+	if (c->at[24] == 0xff) /* multicast */
+		p->alive = 0;
+	c->at += OMR_IPV6_HEADER;
+	return omr_parse_extensions(p, o, c, payload, egress);
+}
+
+OMR_INLINE int omr_is_vlan(__u16 ethertype)
+{
+	return ethertype == 0x8100 || ethertype == 0x88a8;
+}
+
+/* Ethernet with its tags: the type of what follows (0 if none of ours), or a refusal. */
+OMR_INLINE int omr_parse_ethernet(struct omr_packet *p, struct omr_cursor *c)
+{
+	__u16 ethertype;
+	int i;
+
+	if (!omr_reaches(c, OMR_ETH_HEADER))
+		return OMR_REFUSE(OMR_UNPARSED_TRUNCATED);
+	if (c->at[0] & 1) /* group address */
+		p->alive = 0;
+	ethertype = omr_load16(c->at + 12);
+	c->at += OMR_ETH_HEADER;
+	p->headers = OMR_ETH_HEADER;
+	for (i = 0; i < OMR_VLANS_FOLLOWED && omr_is_vlan(ethertype); i++) {
+		if (!omr_reaches(c, OMR_VLAN_TAG))
+			return OMR_REFUSE(OMR_UNPARSED_TRUNCATED);
+		ethertype = omr_load16(c->at + 2);
+		c->at += OMR_VLAN_TAG;
+		p->headers += OMR_VLAN_TAG;
+	}
+	if (omr_is_vlan(ethertype))
+		return OMR_REFUSE(OMR_UNPARSED_VLANS);
+	return ethertype;
+}
+
+/* No link header: the IP version tells. */
+OMR_INLINE int omr_parse_bare(const struct omr_cursor *c)
+{
+	if (!omr_reaches(c, 1))
+		return OMR_REFUSE(OMR_UNPARSED_TRUNCATED);
+	if (c->at[0] >> 4 == 4)
+		return 0x0800;
+	return c->at[0] >> 4 == 6 ? 0x86dd : 0;
+}
+
+/*
+ * Reads a packet of `f->len` bytes of which [data, end) can be accessed; `o` is room to work in. Returns
+ * enum omr_parsed or OMR_REFUSE(reason). After a refusal only p->headers, and p->alive for fragments and long chains
+ * of extension headers, mean anything.
+ */
+OMR_INLINE int omr_parse(struct omr_packet *p, struct omr_options *o, const struct omr_frame *f, const __u8 *data,
+                         const __u8 *end)
+{
+	struct omr_cursor c = {.at = data, .end = end};
+	int type, parsed = OMR_PARSED_OTHER;
+
+	__builtin_memset(p, 0, sizeof(*p));
+	p->alive = 1;
+	type = f->l2 == OMR_L2_ETHERNET ? omr_parse_ethernet(p, &c) : omr_parse_bare(&c);
+	if (type == 0x0800)
+		parsed = omr_parse_ipv4(p, o, f, &c);
+	else if (type == 0x86dd)
+		parsed = omr_parse_ipv6(p, o, f, &c);
+	else if (type < 0)
+		parsed = type;
+	if (!p->family || parsed == OMR_REFUSE(OMR_UNPARSED_TRUNCATED) ||
+	    parsed == OMR_REFUSE(OMR_UNPARSED_MALFORMED))
+		p->alive = 0;
+	return parsed;
+}
+
+#endif

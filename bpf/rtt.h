@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Round-trip samples of one flow, armed by egress and finished by ingress without a lock.
+ *
+ * A sample is open while its number on the egress line differs from the one on the ingress line.
+ * Egress arms only a closed one and writes the number last; ingress closes it by copying the
+ * number. While it is open egress touches nothing of it but the time, which it zeroes when Karn's
+ * rule forbids the sample: ingress then either has read the time already (the acknowledgement came
+ * before the repeat, so the sample was good) or finds 0 and closes without measuring. Should
+ * ingress, on a weakly ordered CPU, see a new number with old contents, the old acknowledgement
+ * number is one that snd_una has passed: it closes without measuring, which costs one sample.
+ */
+#ifndef OMR_RTT_H
+#define OMR_RTT_H
+
+#include "packet.h"
+
+enum {
+	OMR_RTT_LONGEST_US = 1 << 28, /* so that srtt_us8 fits; nothing real takes four minutes */
+	OMR_ECHO_DENSE = 8,
+};
+
+OMR_INLINE int omr_sample_open(struct omr_flow *flow)
+{
+	return OMR_READ(flow->tx.sample_no) != OMR_READ(flow->rx.sample_done);
+}
+
+OMR_INLINE int omr_echo_open(struct omr_flow *flow)
+{
+	return OMR_READ(flow->tx.tsecho_no) != OMR_READ(flow->rx.tsecho_done);
+}
+
+OMR_INLINE void omr_sample_arm(struct omr_flow *flow, __u32 ack, __u64 now_ns)
+{
+	OMR_WRITE(flow->tx.sample_ack, ack);
+	OMR_WRITE(flow->tx.sample_sent_ns, now_ns);
+	OMR_WRITE(flow->tx.sample_no, flow->tx.sample_no + 1);
+}
+
+OMR_INLINE void omr_echo_arm(struct omr_flow *flow, __u32 tsval, __u64 now_ns)
+{
+	OMR_WRITE(flow->tx.tsecho_val, tsval);
+	OMR_WRITE(flow->tx.tsecho_sent_ns, now_ns);
+	OMR_WRITE(flow->tx.tsecho_no, flow->tx.tsecho_no + 1);
+}
+
+/* Karn's rule: something at or below the sample was sent again. */
+OMR_INLINE void omr_sample_cancel(struct omr_flow *flow, __u32 seq)
+{
+	if (omr_sample_open(flow) && omr_before(seq, flow->tx.sample_ack))
+		OMR_WRITE(flow->tx.sample_sent_ns, 0);
+}
+
+/*
+ * An acknowledgement in window arrived; `una` is snd_una before it. Returns when the sample left
+ * that it completes, 0 if it completes none that counts.
+ */
+OMR_INLINE __u64 omr_sample_finish(struct omr_flow *flow, __u32 una, __u32 ack)
+{
+	__u8 number = OMR_READ(flow->tx.sample_no);
+	__u32 sample_ack;
+	__u64 sent_ns;
+
+	if (number == flow->rx.sample_done)
+		return 0;
+	sample_ack = OMR_READ(flow->tx.sample_ack);
+	if (omr_before(ack, sample_ack))
+		return 0;
+	sent_ns = OMR_READ(flow->tx.sample_sent_ns);
+	OMR_WRITE(flow->rx.sample_done, number);
+	return omr_before(una, sample_ack) ? sent_ns : 0;
+}
+
+/* The same for a timestamp that comes back with payload (RFC 7323); TSecr 0 says nothing. */
+OMR_INLINE __u64 omr_echo_finish(struct omr_flow *flow, const struct omr_packet *p)
+{
+	__u8 number = OMR_READ(flow->tx.tsecho_no);
+
+	if (number == flow->rx.tsecho_done || !p->payload || !p->tsecr ||
+	    omr_before(p->tsecr, OMR_READ(flow->tx.tsecho_val)))
+		return 0;
+	OMR_WRITE(flow->rx.tsecho_done, number);
+	return OMR_READ(flow->tx.tsecho_sent_ns);
+}
+
+/*
+ * A sender that paused answers late: an echo counts only if the stream was dense, its last gap
+ * (jiffies) at most one, or at most an eighth of the sample.
+ */
+OMR_INLINE int omr_echo_dense(__u32 gap_j, __u32 us, __u64 hz)
+{
+	return gap_j <= 1 || (__u64)gap_j * 1000000 * OMR_ECHO_DENSE <= us * hz;
+}
+
+/* Microseconds between two readings, at least 1. */
+OMR_INLINE __u32 omr_sample_us(__u64 sent_ns, __u64 now_ns)
+{
+	__u64 us = now_ns > sent_ns ? (now_ns - sent_ns) / 1000 : 0;
+
+	if (us > OMR_RTT_LONGEST_US)
+		us = OMR_RTT_LONGEST_US;
+	return us ? us : 1;
+}
+
+/*
+ * RFC 6298 section 2 with alpha 1/8 and beta 1/4. Returns |sample - SRTT before it|, 0 for the
+ * first one.
+ */
+OMR_INLINE __u32 omr_estimate(struct omr_flow_rx *rx, __u32 us)
+{
+	__s32 error = us - (rx->srtt_us8 >> 3);
+	__u32 deviation = error < 0 ? -error : error;
+
+	if (!rx->rtt_samples || us < rx->min_rtt_us)
+		rx->min_rtt_us = us;
+	if (!rx->rtt_samples) {
+		rx->srtt_us8 = us << 3;
+		rx->rttvar_us4 = us << 1;
+		deviation = 0;
+	} else {
+		rx->srtt_us8 += error;
+		rx->rttvar_us4 += deviation - (rx->rttvar_us4 >> 2);
+	}
+	rx->rtt_samples++;
+	return deviation;
+}
+
+#endif
