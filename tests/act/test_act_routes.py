@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
+import threading
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 
@@ -46,34 +46,40 @@ def without(row, *keys):
 
 @contextmanager
 def route_monitor(lab):
-    """The lines of `ip monitor route` while the body ran."""
+    """The lines of `ip monitor route` while the body ran, complete once it has ended.
+
+    The monitor drops what comes before it has listed the devices, so a route is added and removed
+    until it is seen there; another one tells that the end has been read.
+    """
     process = subprocess.Popen(
         lab.router.exec("stdbuf", "-oL", "ip", "-d", "monitor", "route"),
         stdout=subprocess.PIPE,
         text=True,
     )
+    begin, end = "198.51.100.1", "198.51.100.2"
     lines: list[str] = []
-    try:
-        marker = "198.51.100.1"
-        poll("monitor listening", lambda: _monitors(lab))
-        yield lines
-        lab.router.ip("route", "add", marker, "dev", "lo")
+
+    def read():
         for line in process.stdout:
-            if marker in line:
-                break
-            lines.append(line)
+            lines.append(line)  # noqa: PERF402 - seen from outside line by line
+
+    reader = threading.Thread(target=read)
+    reader.start()
+
+    def seen(marker):
+        for word in ("add", "del"):
+            lab.router.ip("route", word, marker, "dev", "lo")
+        return any(marker in line for line in lines)
+
+    try:
+        poll("the monitor listens", lambda: seen(begin))
+        yield lines
+        poll("the monitor has read all", lambda: seen(end))
     finally:
-        process.send_signal(signal.SIGTERM)
+        process.terminate()
         process.wait(10)
+        reader.join(10)
         process.stdout.close()
-
-
-def _monitors(lab):
-    out = subprocess.run(
-        lab.router.exec("cat", "/proc/net/netlink"), capture_output=True, text=True, check=True
-    ).stdout
-    rows = [row.split() for row in out.splitlines()[1:]]
-    return any(row[1] == "0" and int(row[3], 16) & 0x40 for row in rows)
 
 
 @pytest.mark.parametrize("family", [4, 6])
