@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A lab per test, the agent in it, and the kernel's own view of its router."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from omrfast.lab.agentproc import Agent
+from omrfast.lab.topology import Lab, TopologySpec
+
+QUICK = {"quality": {"recover_after": "1s"}}
+"""Comes back soon, so that a test need not wait."""
+
+
+class Router:
+    """What iproute2 says about the lab's router."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._namespace = lab.ns("router")
+
+    def ip(self, *arguments: str) -> Any:
+        """Parsed output of ``ip -j``."""
+        command = ["ip", "-n", self._namespace, "-j", *arguments]
+        text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        return json.loads(text or "[]")
+
+    def endpoints(self) -> dict[str, tuple[int, frozenset[str]]]:
+        """Address to (id, flags)."""
+        found = self.ip("mptcp", "endpoint", "show")
+        kinds = ("subflow", "signal", "backup", "fullmesh")
+        return {
+            e["address"]: (e["id"], frozenset(kind for kind in kinds if e.get(kind))) for e in found
+        }
+
+    def default_routes(self) -> list[tuple[int, str]]:
+        """(metric, device) of the main table, best first."""
+        return sorted((r.get("metric", 0), r["dev"]) for r in self.ip("route", "show", "default"))
+
+    def found(self) -> tuple[object, object]:
+        """All that the agent may change."""
+        return self.endpoints(), self.default_routes()
+
+    def tcx(self) -> list[tuple[str, str]]:
+        """(device, hook) of every program on the router's devices, once for each."""
+        command = ["ip", "netns", "exec", self._namespace, "bpftool", "-j", "net", "show"]
+        text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        (net,) = json.loads(text)
+        return sorted((p["devname"], p["kind"]) for p in (*net["tc"], *net["xdp"]))
+
+
+def eventually(
+    condition: Callable[[], Any], what: str, timeout: float = 30.0, every: float = 0.05
+) -> Any:
+    """The first true answer of ``condition``; fails when there is none in time."""
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        answer = condition()
+        if answer:
+            return answer
+        time.sleep(every)
+    pytest.fail(f"not within {timeout:g} s: {what}")
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    """Two uplinks of 40 and 80 ms, 20 Mbit/s each, NAT on both, one server."""
+    with Lab(TopologySpec()) as running:
+        yield running
+
+
+@pytest.fixture
+def router(lab: Lab) -> Router:
+    return Router(lab)
+
+
+@pytest.fixture
+def agent(lab: Lab) -> Iterator[Agent]:
+    """Started, with both paths up; its log is shown if the test fails."""
+    process = Agent(lab, QUICK)
+    process.start()
+    try:
+        for path in ("wan1", "wan2"):
+            process.wait_state(path, "up")
+        yield process
+    finally:
+        process.stop()
+        print(process.log_path.read_text())
