@@ -9,15 +9,31 @@
 #include "datapath.h"
 
 enum {
+	OMR_HEADERS_LEAST = OMR_ETH_HEADER + OMR_IPV4_HEADER + OMR_TCP_HEADER,
 	OMR_HEADERS_PULLED = 256, /* made linear at once, when headers are not */
 };
+
+/*
+ * Whoever makes headers linear makes all of them linear: stacks, GRO, and drivers that parse. What
+ * is left are drivers that leave all in fragments, or all behind the Ethernet header.
+ */
+OMR_INLINE void omr_tc_make_linear(struct __sk_buff *skb)
+{
+	const __u8 *data = (const __u8 *)(long)skb->data;
+	__u32 len = skb->len;
+
+	if (data + OMR_HEADERS_LEAST <= (const __u8 *)(long)skb->data_end)
+		return;
+	if ((const __u8 *)(long)skb->data_end - data < len)
+		bpf_skb_pull_data(skb, len < OMR_HEADERS_PULLED ? len : OMR_HEADERS_PULLED);
+}
 
 /* skb->data at TC begins with the link header in both directions. */
 OMR_INLINE void omr_tc(struct __sk_buff *skb, int direction)
 {
 	struct omr_link *link = link_of(skb->ifindex);
 	struct omr_passage *w;
-	int parsed, pass;
+	int parsed;
 
 	if (!link || !link->path)
 		return;
@@ -31,19 +47,9 @@ OMR_INLINE void omr_tc(struct __sk_buff *skb, int direction)
 	w->frame.l2 = link->l2;
 	w->frame.path = link->path;
 	w->frame.direction = direction;
-	/* Headers are linear but for odd drivers and tunnels: look first, pull only if need be. */
-#pragma GCC unroll 1
-	for (pass = 0; pass < 2; pass++) {
-		const __u8 *data = (const __u8 *)(long)skb->data;
-		const __u8 *end = (const __u8 *)(long)skb->data_end;
-
-		parsed = omr_parse(&w->packet, &w->options, &w->frame, data, end);
-		if (parsed != OMR_REFUSE(OMR_UNPARSED_TRUNCATED) || data + skb->len <= end)
-			break;
-		if (bpf_skb_pull_data(skb, skb->len < OMR_HEADERS_PULLED ? skb->len
-		                                                         : OMR_HEADERS_PULLED))
-			break;
-	}
+	omr_tc_make_linear(skb);
+	parsed = omr_parse(&w->packet, &w->options, &w->frame, (const __u8 *)(long)skb->data,
+	                   (const __u8 *)(long)skb->data_end);
 	omr_packet_passed(w, parsed);
 }
 
