@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from omrfast.dataplane import bpffs, links, pins
-from omrfast.dataplane.attach import attach, attached
+from omrfast.dataplane.attach import attach, attached, detach_all
 from omrfast.dataplane.loader import open_dataplane
 from omrfast.dataplane.names import MAPS, PROGRAMS, DataPlaneError
 from omrfast.shim import api
@@ -24,7 +24,7 @@ from omrfast.core.types import PathLink
 from omrfast.dataplane.attach import attach
 from omrfast.dataplane.loader import open_dataplane
 plane = open_dataplane(sys.argv[1], sys.argv[2])
-attach(plane, PathLink(0, int(sys.argv[3]), sys.argv[4], 1))
+attach(plane, PathLink(0, int(sys.argv[3]), sys.argv[4], 1), tc=sys.argv[5])
 print(plane.reused, plane.programs["omr_egress"].info.id, flush=True)
 signal.pause()
 """
@@ -61,7 +61,7 @@ def test_replay_takes_its_own_clock(run_dir: str, loader: str) -> None:
 
 def test_killed_agent_leaves_a_measuring_data_path(space: Space, run_dir: str, loader: str) -> None:
     link = space.veth("wan", "10.9.0.1")
-    agent = python(AGENT, run_dir, loader, str(link.ifindex), link.ifname)
+    agent = python(AGENT, run_dir, loader, str(link.ifindex), link.ifname, "auto")
     assert agent.stdout is not None
     assert agent.stderr is not None
     words = agent.stdout.readline().split()
@@ -78,6 +78,28 @@ def test_killed_agent_leaves_a_measuring_data_path(space: Space, run_dir: str, l
         assert len(attached(run_dir)) == 2
         send("10.9.0.2", 5)
         assert plane.read()[0].tx_packets == 15
+
+
+STARTING = "import omrfast.dataplane.loader\nprint('go', flush=True)\n" + AGENT
+
+
+@pytest.mark.parametrize("tc", ["tcx", "clsact"])
+def test_killed_at_any_moment_of_its_start(space: Space, run_dir: str, tc: str) -> None:
+    link = space.veth("wan", "10.9.0.1")
+    for delay_ms in range(0, 80, 5):
+        agent = python(STARTING, run_dir, "prebuilt", str(link.ifindex), link.ifname, tc)
+        assert agent.stdout is not None
+        assert agent.stdout.readline() == "go\n"
+        time.sleep(delay_ms / 1000)
+        agent.send_signal(signal.SIGKILL)
+        agent.communicate()
+    with open_dataplane(run_dir, "prebuilt") as plane:
+        attach(plane, link, tc=tc)
+        assert sorted(entry.direction for entry in attached(run_dir)) == ["egress", "ingress"]
+        before = plane.read()[0].tx_packets
+        send("10.9.0.2", 5)
+        assert plane.read()[0].tx_packets == before + 5
+    assert detach_all(run_dir) == 2
 
 
 def test_another_build_replaces_and_measuring_goes_on(space: Space, run_dir: str) -> None:
