@@ -132,10 +132,11 @@ OMR_INLINE void omr_rtt_measured(struct omr_passage *w, struct omr_path_counters
                                  struct omr_flow *flow, __u32 us)
 {
 	struct omr_path_rtt *histogram = path_rtt(w->frame.path - 1);
-	__u32 bucket = omr_hist_bucket(us);
+	__u64 bucket = omr_hist_bucket(us);
 
 	omr_path_rtt_sample(counters, us, omr_estimate(&flow->rx, us), w->now_j);
-	/* The compiler knows that the bound holds; the verifier must see it checked. */
+	/* The compiler knows that the bound holds; the verifier must see it checked (64 bits, so
+	 * that what is compared is what indexes). */
 	__asm__ __volatile__("" : "+r"(bucket));
 	if (histogram && bucket < OMR_HIST_BUCKETS)
 		histogram->bucket[bucket]++;
