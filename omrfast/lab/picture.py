@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from omrfast.lab.result import EventResult, PathSample, Result, StreamResult
+from omrfast.lab.result import PathSample, Result, StreamResult
 from omrfast.lab.scenario import Scenario
 
 STATE_COLOURS = {
@@ -30,6 +30,8 @@ PATH_COLOURS = (
 WITH, WITHOUT = "#1f6f43", "#9a9a9a"
 SMOOTHING = 3
 """Rate steps that one point of the curve averages."""
+HEADROOM = 1.3
+SHOWN_KINDS = ("backup", "nobackup", "delete", "add")
 
 
 def bands(samples: tuple[PathSample, ...], end: float) -> list[tuple[float, float, str]]:
@@ -50,14 +52,15 @@ def _smooth(values: tuple[float, ...]) -> list[float]:
 
 
 def _draw_rtt(axes: Any, result: Result) -> None:
+    used: dict[str, Any] = {}
     for number, (name, samples) in enumerate(sorted(result.paths.items())):
         known = [(s.at, s.rtt * 1e3) for s in samples if s.rtt is not None]
         if known:
             times, values = zip(*known, strict=True)
-            axes.plot(times, values, color=PATH_COLOURS[number], lw=1.6, label=name)
+            (used[name],) = axes.plot(times, values, color=PATH_COLOURS[number], lw=1.6)
     axes.set_ylabel("smoothed RTT, ms")
     axes.set_ylim(bottom=0)
-    axes.legend(loc="upper right", ncols=3, frameon=False)
+    _legend(axes, used)
 
 
 def _draw_states(axes: Any, result: Result) -> None:
@@ -71,35 +74,61 @@ def _draw_states(axes: Any, result: Result) -> None:
                 facecolors=STATE_COLOURS.get(state, "#cccccc"),
                 edgecolor="white",
                 linewidth=0.6,
+                zorder=3,
             )
     for action in result.actions:
-        if action.path in names and -result.settle <= action.at <= result.duration:
+        shown = action.kind in SHOWN_KINDS and -result.settle <= action.at <= result.duration
+        if shown and action.path in names:
             row = names.index(action.path)
-            axes.plot(action.at, row, marker="|", color="black", ms=13, mew=1.2)
+            axes.plot(action.at, row, marker="|", color="black", ms=14, mew=1.2, zorder=4)
+            axes.annotate(
+                action.kind,
+                (action.at, row),
+                xytext=(4, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=8,
+                zorder=5,
+            )
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.set_ylabel("state")
+    axes.tick_params(axis="y", length=0)
+    _legend(axes, used)
+
+
+def _legend(axes: Any, entries: dict[str, Any]) -> None:
+    """In one line above the axes, at the right."""
     axes.legend(
-        used.values(),
-        used.keys(),
-        loc="lower center",
-        bbox_to_anchor=(0.5, 1.0),
-        ncols=len(used) or 1,
+        entries.values(),
+        entries.keys(),
+        loc="lower right",
+        bbox_to_anchor=(1.0, 0.98),
+        ncols=max(len(entries), 1),
         frameon=False,
+        borderaxespad=0.1,
+        handlelength=1.4,
     )
 
 
-def _draw_rate(axes: Any, stream: StreamResult, twin: StreamResult | None) -> None:
-    scale, unit = (1e6, "Mbit/s") if max(stream.rate) > 1e6 else (1e3, "kbit/s")
+def _draw_stream(axes: Any, stream: StreamResult, twin: StreamResult | None) -> None:
+    """Delivered rate of a transfer, time to the answer of a stream of messages."""
+    used = {}
     for one, colour, label in ((twin, WITHOUT, "without"), (stream, WITH, "with the agent")):
         if one is None:
             continue
         times = [one.begin + (i + 0.5) * one.step for i in range(len(one.rate))]
-        values = [rate / scale for rate in _smooth(one.rate)]
-        axes.plot(times, values, color=colour, lw=1.4, label=label)
-    axes.set_ylabel(f"{stream.name}, {unit}")
-    axes.set_ylim(bottom=0)
-    axes.legend(loc="lower right", ncols=2, frameon=False)
+        if stream.messages:
+            points = [
+                (t, v * 1e3) for t, v in zip(times, one.latency, strict=True) if v is not None
+            ]
+            times, values = [t for t, _ in points], [v for _, v in points]
+        else:
+            values = [rate / 1e6 for rate in _smooth(one.rate)]
+        (used[label],) = axes.plot(times, values, color=colour, lw=1.3)
+    axes.set_ylabel("time to answer, ms" if stream.messages else "delivered, Mbit/s")
+    axes.set_title(stream.name, loc="left", fontsize=10, fontweight="bold")
+    axes.set_ylim(0, axes.get_ylim()[1] * HEADROOM)
+    _legend(axes, used)
 
 
 def _mark_changes(axes: Any, result: Result, labels: bool) -> None:
@@ -108,9 +137,8 @@ def _mark_changes(axes: Any, result: Result, labels: bool) -> None:
         if event.bad:
             bad_since[event.uplink] = event.at
         else:
-            axes.axvspan(
-                bad_since.pop(event.uplink, event.at), event.at, color="#d1495b", alpha=0.08, lw=0
-            )
+            begin = bad_since.pop(event.uplink, event.at)
+            axes.axvspan(begin, event.at, color="#d1495b", alpha=0.08, lw=0)
         axes.axvline(event.at, color="#555555", lw=0.8, ls=":")
         if labels:
             axes.annotate(
@@ -125,24 +153,33 @@ def _mark_changes(axes: Any, result: Result, labels: bool) -> None:
         axes.axvspan(begin, result.duration, color="#d1495b", alpha=0.08, lw=0)
 
 
-def _stall_text(event: EventResult, twin: EventResult | None, stream: str) -> str:
-    text = f"stall {event.stalls[stream] * 1e3:.0f} ms"
-    return text + (f"\nwithout: {twin.stalls[stream] * 1e3:.0f}" if twin else "")
-
-
 def _annotate_stalls(axes: Any, result: Result, other: Result | None, stream: str) -> None:
+    """For every change: the longest stall as a bar at the foot and in words at the top."""
     for number, event in enumerate(result.events):
-        if not event.bad:
-            continue
+        twin = other.events[number] if other else None
+        for one, colour, level in ((twin, "#555555", 0.05), (event, WITH, 0.02)):
+            if one is not None:
+                begin, length = one.stall_starts[stream], one.stalls[stream]
+                axes.plot(
+                    [begin, begin + length],
+                    [level, level],
+                    transform=axes.get_xaxis_transform(),
+                    color=colour,
+                    lw=4,
+                    solid_capstyle="butt",
+                )
+        text = f"stall {event.stalls[stream] * 1e3:.0f} ms"
+        if twin is not None:
+            text += f"\nwithout {twin.stalls[stream] * 1e3:.0f} ms"
         axes.annotate(
-            _stall_text(event, other.events[number] if other else None, stream),
-            (event.at, 0.03),
+            text,
+            (event.at, 0.97),
             xycoords=("data", "axes fraction"),
             xytext=(4, 0),
             textcoords="offset points",
-            fontsize=9,
-            va="bottom",
-            bbox={"boxstyle": "round,pad=0.25", "fc": "white", "ec": "#cccccc", "alpha": 0.9},
+            fontsize=8.5,
+            va="top",
+            linespacing=1.25,
         )
 
 
@@ -153,7 +190,7 @@ def draw(result: Result, other: Result | None, scenario: Scenario, path: Path) -
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    heights = [2.4, 0.45 * max(len(result.paths), 1) + 0.2, *(2.2 for _ in result.streams)]
+    heights = [2.2, 0.45 * max(len(result.paths), 1) + 0.1, *(2.4 for _ in result.streams)]
     figure, all_axes = pyplot.subplots(
         len(heights),
         1,
@@ -166,7 +203,7 @@ def draw(result: Result, other: Result | None, scenario: Scenario, path: Path) -
     _draw_states(all_axes[1], result)
     for axes, stream in zip(all_axes[2:], result.streams, strict=True):
         twin = next((s for s in other.streams if s.name == stream.name), None) if other else None
-        _draw_rate(axes, stream, twin)
+        _draw_stream(axes, stream, twin)
         _annotate_stalls(axes, result, other, stream.name)
     for number, axes in enumerate(all_axes):
         _mark_changes(axes, result, labels=number == 0)

@@ -41,6 +41,8 @@ class StreamResult:
     """Bit/s delivered, one per ``step`` from ``begin``."""
     begin: float
     step: float
+    latency: tuple[float | None, ...]
+    """Seconds: the slowest message sent in each step; None where none was sent."""
     messages: int
     unanswered: int
     """New connections that had not got their first byte at the end."""

@@ -207,13 +207,15 @@ class _Run:
 
     def _stream(self, record: StreamRecord) -> StreamResult:
         begin = self._zero - self._scenario.settle
+        end = self._zero + self._scenario.duration
         return StreamResult(
             name=record.name,
             kind=record.kind,
             bytes=record.total_bytes,
-            rate=tuple(record.rate(begin, self._zero + self._scenario.duration, RATE_STEP)),
+            rate=tuple(record.rate(begin, end, RATE_STEP)),
             begin=-self._scenario.settle,
             step=RATE_STEP,
+            latency=tuple(record.latencies(begin, end, RATE_STEP)),
             messages=len(record.messages),
             unanswered=sum(attempt.done is None for attempt in record.attempts),
             errors=tuple((at - self._zero, text) for at, text in record.errors),

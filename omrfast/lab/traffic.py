@@ -115,7 +115,7 @@ class StreamRecord:
 
     def rate(self, begin: float, end: float, step: float = 0.1) -> list[float]:
         """Delivered bit/s in consecutive steps."""
-        count = max(int((end - begin) / step), 0)
+        count = max(round((end - begin) / step), 0)
         edges = [begin + i * step for i in range(count + 1)]
         return [8 * self.delivered(a, b) / step for a, b in pairwise(edges)]
 
@@ -125,6 +125,15 @@ class StreamRecord:
         if not times:
             return None
         return times[min(int(quantile * len(times)), len(times) - 1)]
+
+    def latencies(self, begin: float, end: float, step: float = 0.1) -> list[float | None]:
+        """The slowest of the messages sent in each of consecutive steps; None: none sent."""
+        slowest: list[float | None] = [None] * max(round((end - begin) / step), 0)
+        for sent, got in self.messages:
+            index = int((sent - begin) / step)
+            if begin <= sent and index < len(slowest):
+                slowest[index] = max(slowest[index] or 0.0, got - sent)
+        return slowest
 
 
 class _End:
