@@ -3,43 +3,22 @@
 
 from __future__ import annotations
 
-import itertools
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pyroute2 import netns
 
 from omrfast.dataplane.attach import detach_all
 from omrfast.dataplane.loader import open_dataplane
 from omrfast.dataplane.reader import DataPlane
 
-from .space import Space
-
-_serial = itertools.count()
+from .space import Space, temporary_space
 
 
 @pytest.fixture
-def make_space() -> Iterator[Callable[[], Space]]:
-    made: list[Space] = []
-
-    def make() -> Space:
-        space = Space(f"omr-shim-{os.getpid()}-{next(_serial)}")
-        netns.create(space.name)
-        made.append(space)
-        return space
-
-    yield make
-    for space in made:
-        netns.remove(space.name)
-
-
-@pytest.fixture
-def space(make_space: Callable[[], Space]) -> Iterator[Space]:
+def space() -> Iterator[Space]:
     """A namespace of its own, entered."""
-    one = make_space()
-    with one:
+    with temporary_space() as one:
         yield one
 
 

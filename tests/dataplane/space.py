@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +47,9 @@ def python(script: str, *arguments: str, prefix: tuple[str, ...] = ()) -> subpro
     )
 
 
+_serial = itertools.count()
+
+
 @dataclass
 class Space:
     """A network namespace; as a context it is the one of this thread."""
@@ -70,6 +76,24 @@ class Space:
             other = address.rsplit(".", 1)[0] + ".2"
             route.neigh("add", dst=other, lladdr=peer, ifindex=index, state="permanent")
         return PathLink(0, index, name, ARPHRD_ETHER)
+
+
+def make_space() -> Space:
+    """A new namespace; its maker removes it."""
+    space = Space(f"omr-shim-{os.getpid()}-{next(_serial)}")
+    netns.create(space.name)
+    return space
+
+
+@contextmanager
+def temporary_space() -> Iterator[Space]:
+    """A new namespace, entered, and removed after."""
+    space = make_space()
+    try:
+        with space:
+            yield space
+    finally:
+        netns.remove(space.name)
 
 
 def send(address: str, count: int) -> None:

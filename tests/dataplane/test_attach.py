@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from pyroute2 import IPRoute
+from pyroute2 import IPRoute, netns
 
 from omrfast.core.types import PathLink
 from omrfast.dataplane import bpffs, links
@@ -21,7 +21,7 @@ from omrfast.dataplane.reader import DataPlane
 from omrfast.shim import api
 from omrfast.shim import link as bpf_link
 
-from .space import Space, command, python, send, until
+from .space import Space, command, make_space, python, send, until
 
 HOOKS = [("tc", "tcx"), ("tc", "clsact"), ("xdp", "tcx"), ("xdp", "clsact")]
 
@@ -220,8 +220,12 @@ def mounts(run_dir: str) -> int:
     return Path("/proc/self/mountinfo").read_text().count(f" {run_dir}/")
 
 
-@pytest.mark.parametrize(("ingress", "tc"), HOOKS)
-def test_twenty_lives_leave_nothing(space: Space, run_dir: str, ingress: str, tc: str) -> None:
+@pytest.mark.parametrize(
+    ("ingress", "tc", "lives"), [("tc", "tcx", 20), ("xdp", "tcx", 5), ("tc", "clsact", 5)]
+)
+def test_many_lives_leave_nothing(
+    space: Space, run_dir: str, ingress: str, tc: str, lives: int
+) -> None:
     link = space.veth("wan", "10.9.0.1")
     programs: set[int] = set()
 
@@ -234,7 +238,7 @@ def test_twenty_lives_leave_nothing(space: Space, run_dir: str, ingress: str, tc
 
     live()
     before = (len(os.listdir("/proc/self/fd")), mounts(run_dir))
-    for _ in range(20):
+    for _ in range(lives):
         live()
     assert (len(os.listdir("/proc/self/fd")), mounts(run_dir)) == before
     assert not any(on_device(link).values())
@@ -278,9 +282,11 @@ def test_pins_outlive_ip_netns_exec(space: Space, run_dir: str) -> None:
 
 
 def test_two_data_planes_do_not_disturb_each_other(
-    make_space: Callable[[], Space], tmp_path: Path
+    request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     spaces = [make_space(), make_space()]
+    for one in spaces:
+        request.addfinalizer(functools.partial(netns.remove, one.name))
     where = [str(tmp_path / "a"), str(tmp_path / "b")]
     devices = [space.veth("wan", "10.9.0.1") for space in spaces]
     planes = []

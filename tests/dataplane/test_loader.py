@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -86,13 +87,28 @@ STARTING = "import omrfast.dataplane.loader\nprint('go', flush=True)\n" + AGENT
 @pytest.mark.parametrize("tc", ["tcx", "clsact"])
 def test_killed_at_any_moment_of_its_start(space: Space, run_dir: str, tc: str) -> None:
     link = space.veth("wan", "10.9.0.1")
-    for delay_ms in range(0, 80, 5):
+
+    def start() -> subprocess.Popen[str]:
         agent = python(STARTING, run_dir, "prebuilt", str(link.ifindex), link.ifname, tc)
         assert agent.stdout is not None
         assert agent.stdout.readline() == "go\n"
-        time.sleep(delay_ms / 1000)
+        return agent
+
+    def kill(agent: subprocess.Popen[str]) -> None:
         agent.send_signal(signal.SIGKILL)
         agent.communicate()
+
+    whole = start()
+    started = time.monotonic()
+    assert whole.stdout is not None
+    assert whole.stdout.readline()
+    takes = time.monotonic() - started
+    kill(whole)
+    detach_all(run_dir)
+    for eighth in range(10):
+        agent = start()
+        time.sleep(takes * eighth / 8)
+        kill(agent)
     with open_dataplane(run_dir, "prebuilt") as plane:
         attach(plane, link, tc=tc)
         assert sorted(entry.direction for entry in attached(run_dir)) == ["egress", "ingress"]
