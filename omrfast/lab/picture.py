@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from omrfast.lab.result import PathSample, Result, StreamResult
+from omrfast.lab.result import ActionResult, PathSample, Result, StreamResult
 from omrfast.lab.scenario import Scenario
 
 STATE_COLOURS = {
@@ -31,6 +31,8 @@ WITH, WITHOUT = "#1f6f43", "#9a9a9a"
 SMOOTHING = 3
 """Rate steps that one point of the curve averages."""
 HEADROOM = 1.3
+LABEL_ROOM = 0.05
+"""Of the duration: what the name of an action takes."""
 SHOWN_KINDS = ("backup", "nobackup", "delete", "add")
 
 
@@ -76,24 +78,33 @@ def _draw_states(axes: Any, result: Result) -> None:
                 linewidth=0.6,
                 zorder=3,
             )
-    for action in result.actions:
-        shown = action.kind in SHOWN_KINDS and -result.settle <= action.at <= result.duration
-        if shown and action.path in names:
-            row = names.index(action.path)
-            axes.plot(action.at, row, marker="|", color="black", ms=14, mew=1.2, zorder=4)
-            axes.annotate(
-                action.kind,
-                (action.at, row),
-                xytext=(4, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=8,
-                zorder=5,
-            )
+        _draw_actions(axes, row, [a for a in result.actions if a.path == name], result)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
     _legend(axes, used)
+
+
+def _draw_actions(axes: Any, row: int, actions: list[ActionResult], result: Result) -> None:
+    """A tick for each action on the endpoint, with its name where there is room."""
+    free_from = float("-inf")
+    for action in actions:
+        shown = -result.settle <= action.at <= result.duration
+        if action.kind not in SHOWN_KINDS or not shown:
+            continue
+        axes.plot(action.at, row, marker="|", color="black", ms=14, mew=1.2, zorder=4)
+        if action.at < free_from:
+            continue
+        free_from = action.at + LABEL_ROOM * result.duration
+        axes.annotate(
+            action.kind,
+            (action.at, row),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8,
+            zorder=5,
+        )
 
 
 def _legend(axes: Any, entries: dict[str, Any]) -> None:
@@ -110,10 +121,11 @@ def _legend(axes: Any, entries: dict[str, Any]) -> None:
     )
 
 
-def _draw_stream(axes: Any, stream: StreamResult, twin: StreamResult | None) -> None:
+def _draw_stream(axes: Any, agent: bool, stream: StreamResult, twin: StreamResult | None) -> None:
     """Delivered rate of a transfer, time to the answer of a stream of messages."""
     used = {}
-    for one, colour, label in ((twin, WITHOUT, "without"), (stream, WITH, "with the agent")):
+    own = (stream, WITH, "with the agent") if agent else (stream, WITHOUT, "without the agent")
+    for one, colour, label in ((twin, WITHOUT, "without"), own):
         if one is None:
             continue
         times = [one.begin + (i + 0.5) * one.step for i in range(len(one.rate))]
@@ -184,31 +196,37 @@ def _annotate_stalls(axes: Any, result: Result, other: Result | None, stream: st
 
 
 def draw(result: Result, other: Result | None, scenario: Scenario, path: Path) -> None:
-    """Write the picture; ``other`` is the same scenario without the agent."""
+    """Write the picture; ``other`` is the same scenario without the agent.
+
+    Without an agent in ``result`` there is no RTT and no state to show, streams only.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    heights = [2.2, 0.45 * max(len(result.paths), 1) + 0.1, *(2.4 for _ in result.streams)]
-    figure, all_axes = pyplot.subplots(
+    upper = [2.2, 0.45 * len(result.paths) + 0.1] if result.paths else []
+    heights = upper + [2.4] * len(result.streams)
+    figure, grid = pyplot.subplots(
         len(heights),
         1,
         sharex=True,
+        squeeze=False,
         figsize=(12, sum(heights) + 1.6),
         height_ratios=heights,
         layout="constrained",
     )
-    _draw_rtt(all_axes[0], result)
-    _draw_states(all_axes[1], result)
-    for axes, stream in zip(all_axes[2:], result.streams, strict=True):
+    all_axes = list(grid[:, 0])
+    if result.paths:
+        _draw_rtt(all_axes[0], result)
+        _draw_states(all_axes[1], result)
+    for axes, stream in zip(all_axes[len(upper) :], result.streams, strict=True):
         twin = next((s for s in other.streams if s.name == stream.name), None) if other else None
-        _draw_stream(axes, stream, twin)
+        _draw_stream(axes, result.agent, stream, twin)
         _annotate_stalls(axes, result, other, stream.name)
     for number, axes in enumerate(all_axes):
         _mark_changes(axes, result, labels=number == 0)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.margins(x=0.005)
     all_axes[-1].set_xlabel("seconds")
     all_axes[-1].set_xlim(-result.settle / 2, result.duration)
     figure.suptitle(scenario.summary, x=0.01, ha="left", fontsize=13, fontweight="bold")

@@ -27,7 +27,7 @@ class EventResult:
     first_action: float | None = None
     """Seconds from the change to the agent's first action on the uplink."""
     demoted: float | None = None
-    """Seconds from the change until the agent showed the uplink as no longer good."""
+    """Seconds from the change until the agent showed the uplink in a lesser state than before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +92,11 @@ class Result:
 
 
 def demoted_after(samples: tuple[PathSample, ...], at: float, until: float) -> float | None:
-    """Seconds from ``at`` to the first sample before ``until`` in which the path is not good."""
+    """Seconds from ``at`` to the first sample before ``until`` that shows a new, lesser state."""
+    before = [sample.state for sample in samples if sample.at < at]
     for sample in samples:
-        if at <= sample.at < until and sample.state in DEMOTED:
+        new = not before or sample.state != before[-1]
+        if at <= sample.at < until and new and sample.state in DEMOTED:
             return sample.at - at
     return None
 

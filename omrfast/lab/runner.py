@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -30,6 +31,7 @@ from omrfast.lab.topology import Lab
 from omrfast.lab.traffic import Stream, StreamRecord
 
 SAMPLE_INTERVAL = 0.1
+RATE_SAMPLES = 6
 RATE_STEP = 0.1
 STALL_LEAD = 0.02
 """A gap that began this much before its change still belongs to it."""
@@ -45,7 +47,7 @@ class Live:
     status: Mapping[str, Any] | None
     """The agent's status answer."""
     rates: Mapping[str, float]
-    """Bit/s delivered since the last sample, per stream."""
+    """Bit/s delivered over the last half second or so, per stream."""
     happened: tuple[Change, ...]
 
 
@@ -84,6 +86,12 @@ class _Timeline(threading.Thread):
         self.join()
 
 
+def _rates(history: Sequence[tuple[float, dict[str, int]]]) -> dict[str, float]:
+    """Bit/s of each stream from the oldest to the newest of (instant, bytes so far)."""
+    (begin, before), (end, after) = history[0], history[-1]
+    return {name: 8 * (after[name] - before[name]) / max(end - begin, 1e-3) for name in after}
+
+
 class _Run:
     """One run, from streams to result."""
 
@@ -109,17 +117,16 @@ class _Run:
 
     def _watch(self, streams: list[Stream], timeline: _Timeline) -> None:
         end = self._zero + self._scenario.duration
-        before = {stream.spec.name: stream.delivered() for stream in streams}
-        last = next_sample = time.monotonic()
+        history: deque[tuple[float, dict[str, int]]] = deque(maxlen=RATE_SAMPLES)
+        next_sample = time.monotonic()
         while (now := time.monotonic()) < end:
             if timeline.failure:
                 raise timeline.failure
             status = self._agent.status() if self._agent else None
             if status is not None:
                 self._keep(status, now - self._zero)
-            if self._observer and now > last:
-                after = {stream.spec.name: stream.delivered() for stream in streams}
-                rates = {n: 8 * (after[n] - before[n]) / (now - last) for n in after}
+            if self._observer:
+                history.append((now, {s.spec.name: s.delivered() for s in streams}))
                 happened = tuple(change for _, change in timeline.happened)
                 self._observer(
                     Live(
@@ -127,11 +134,10 @@ class _Run:
                         self._agent is not None,
                         now - self._zero,
                         status,
-                        rates,
+                        _rates(history),
                         happened,
                     )
                 )
-                before, last = after, now
             next_sample += SAMPLE_INTERVAL
             time.sleep(max(0.0, next_sample - time.monotonic()))
 

@@ -101,9 +101,9 @@ DEMO = Scenario(
     summary="uplink 1 turns slow, heals, goes silent, heals, under a download and requests",
     streams=(StreamSpec("download", "bulk-down"), _REQUESTS),
     changes=(
-        slow(5.0, "wan1", _FIRST_RTT, 0.3),
-        fast(13.0, "wan1", _FIRST_RTT),
-        dead(21.0, "wan1"),
+        slow(4.0, "wan1", _FIRST_RTT, 0.3),
+        fast(10.0, "wan1", _FIRST_RTT),
+        dead(23.0, "wan1"),
         alive(29.0, "wan1"),
     ),
     duration=41.0,

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -101,8 +102,9 @@ class ScreenView:
     @staticmethod
     def _paths(live: Live) -> RenderableType:
         shown = Table(expand=True, box=None, header_style="bold")
-        for header in ("uplink", "in the lab", "agent says", "RTT", "loss", "reason"):
+        for header in ("uplink", "in the lab", "agent says", "RTT", "loss"):
             shown.add_column(header)
+        shown.add_column("reason", no_wrap=True, overflow="ellipsis", ratio=1)
         said = {path["name"]: path for path in live.status["paths"]} if live.status else {}
         for n in range(1, len(live.scenario.topology.uplinks) + 1):
             name = f"wan{n}"
@@ -129,11 +131,15 @@ class ScreenView:
 
     @staticmethod
     def _actions(live: Live) -> RenderableType:
-        shown = Table.grid(padding=(0, 2))
+        shown = Table.grid(padding=(0, 2), expand=True)
+        for _ in range(3):
+            shown.add_column(no_wrap=True)
+        shown.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
         actions = live.status["actions"] if live.status else []
         newest = sorted(actions, key=lambda action: action["at"])[-SHOWN_ACTIONS:]
         for action in newest:
-            shown.add_row(action["path"], action["kind"], action["reason"])
+            at = time.strftime("%H:%M:%S", time.localtime(action["at"]))
+            shown.add_row(at, action["path"], action["kind"], action["reason"])
         for _ in range(SHOWN_ACTIONS - len(newest)):
             shown.add_row("", "", "")
         return Panel(shown, title="last actions", title_align="left", border_style="dim")

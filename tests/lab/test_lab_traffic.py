@@ -13,6 +13,8 @@ import pytest
 from omrfast.lab import netns
 from omrfast.lab.diag import subflow_info
 from omrfast.lab.links import UP
+from omrfast.lab.picture import bands, draw
+from omrfast.lab.result import PathSample, demoted_after
 from omrfast.lab.runner import Live, run
 from omrfast.lab.scenario import SCENARIOS
 from omrfast.lab.topology import Lab, TopologySpec, uplink_address
@@ -143,7 +145,7 @@ def test_plain_tcp_is_told_from_mptcp() -> None:
     assert not any(attempt.mptcp for attempt in done)
 
 
-def test_scenario_without_agent_shows_the_kernels_own_stall() -> None:
+def test_scenario_without_agent_shows_the_kernels_own_stall(tmp_path: Path) -> None:
     samples: list[Live] = []
     result = run(SCENARIOS["blackhole-small-up"], agent=False, observer=samples.append)
     (event,) = result.events
@@ -155,6 +157,35 @@ def test_scenario_without_agent_shows_the_kernels_own_stall() -> None:
     assert len(samples) > 50
     assert {change.label for change in samples[-1].happened} == {"black hole"}
     assert json.loads(json.dumps(result.to_json()))["scenario"] == "blackhole-small-up"
+    draw(result, None, SCENARIOS["blackhole-small-up"], tmp_path / "deep" / "run.png")
+    assert (tmp_path / "deep" / "run.png").read_bytes().startswith(b"\x89PNG")
+
+
+def shown(*states: str) -> tuple[PathSample, ...]:
+    """One sample a second, from 0."""
+    return tuple(PathSample(float(at), state, "", None, None) for at, state in enumerate(states))
+
+
+@pytest.mark.parametrize(
+    ("states", "after"),
+    [
+        (("up", "up", "suspect", "down"), 2.0),
+        (("up", "degraded", "degraded"), 0.0),
+        (("degraded", "degraded", "suspect", "down"), 2.0),  # not what it was before
+        (("up", "up", "suspect", "up"), None),
+        (("up", "up", "up", "up", "up", "up", "down"), None),  # after the next change
+    ],
+)
+def test_time_to_demotion(states: tuple[str, ...], after: float | None) -> None:
+    assert demoted_after(shown(*states), 1.0, 5.0) == after
+
+
+def test_bands_of_states() -> None:
+    assert bands(shown("up", "up", "down", "up"), 9.0) == [
+        (0.0, 2.0, "up"),
+        (2.0, 3.0, "down"),
+        (3.0, 9.0, "up"),
+    ]
 
 
 def test_scenarios_are_consistent() -> None:
