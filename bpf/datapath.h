@@ -165,8 +165,8 @@ OMR_INLINE void omr_tcp_arrived(struct omr_passage *w, struct omr_path_counters 
 	if (w->packet.payload)
 		counters->rx_segments += w->segments;
 	flow = flow_lookup(&w->packet);
-	if (!flow || !omr_flow_arrived(flow, &w->packet, &w->frame, w->segments, w->bytes,
-	                               w->now_j, &w->effect))
+	if (!flow || !omr_flow_arrived(flow, &w->packet, &w->frame, w->segments, w->bytes, w->now_j,
+	                               &w->effect))
 		return;
 	counters->refilled_segments += w->effect.repeated;
 	counters->spurious_segments += w->effect.spurious;

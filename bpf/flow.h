@@ -164,27 +164,32 @@ OMR_INLINE int omr_flow_is_stale(struct omr_flow *flow, const struct omr_packet 
 	return distance + OMR_WINDOW_LARGEST > 2U * OMR_WINDOW_LARGEST;
 }
 
+/*
+ * A keep-alive or window probe that carries a byte: the peer has it already, or has said that it
+ * takes none. Linux sends both without a byte; others, forwarded through us, with one.
+ */
+OMR_INLINE int omr_is_probe(struct omr_flow *flow, const struct omr_packet *p)
+{
+	return p->payload == 1 && omr_sequence_length(p) == 1 &&
+	       (omr_all_acknowledged(flow) || (OMR_READ(flow->rx.flags) & OMR_RX_ZERO_WINDOW));
+}
+
 /* Some of what this packet carries has been sent before; its first byte lies below snd_nxt. */
 OMR_INLINE void omr_flow_sent_again(struct omr_flow *flow, const struct omr_packet *p,
-                                    const struct omr_frame *f, __u32 segments,
-                                    struct omr_effect *e)
+                                    const struct omr_frame *f, __u32 segments, struct omr_effect *e)
 {
 	struct omr_flow_tx *tx = &flow->tx;
-	__u32 length = omr_sequence_length(p);
 
+	omr_sample_cancel(flow, p->seq);
 	if (p->tcp_flags & OMR_TCP_SYN) {
 		e->syn_again = 1;
 		if (tx->syn_sent != 255)
 			tx->syn_sent++;
-	} else if (length <= 1 && p->payload &&
-	           (omr_all_acknowledged(flow) ||
-	            (OMR_READ(flow->rx.flags) & OMR_RX_ZERO_WINDOW))) {
-		return; /* keep-alive or window probe with a byte: nothing was lost */
-	} else {
-		e->repeated = omr_segments_below(p, f, segments, length, tx->snd_nxt);
+	} else if (!omr_is_probe(flow, p)) {
+		e->repeated =
+		        omr_segments_below(p, f, segments, omr_sequence_length(p), tx->snd_nxt);
 		tx->retransmitted_segments += e->repeated;
 	}
-	omr_sample_cancel(flow, p->seq);
 }
 
 /* A packet without payload, SYN or FIN: keep-alive, or a chance for a timestamp echo. */
@@ -193,9 +198,8 @@ OMR_INLINE void omr_flow_sent_bare(struct omr_flow *flow, const struct omr_packe
 {
 	if (p->seq + 1 == flow->tx.snd_nxt && omr_all_acknowledged(flow))
 		e->keep_alive = 1;
-	else if ((p->options & OMR_OPTION_TIMESTAMP) &&
-	         omr_before(flow->tx.tsval_max, p->tsval) && !omr_sample_open(flow) &&
-	         !omr_echo_open(flow))
+	else if ((p->options & OMR_OPTION_TIMESTAMP) && omr_before(flow->tx.tsval_max, p->tsval) &&
+	         !omr_sample_open(flow) && !omr_echo_open(flow))
 		e->arm_echo = 1;
 }
 
@@ -359,8 +363,8 @@ OMR_INLINE void omr_flow_arrived_close(struct omr_flow *flow, const struct omr_p
  * then nothing of the flow has changed.
  */
 OMR_INLINE int omr_flow_arrived(struct omr_flow *flow, const struct omr_packet *p,
-                                const struct omr_frame *f, __u32 segments, __u64 bytes,
-                                __u32 now_j, struct omr_effect *e)
+                                const struct omr_frame *f, __u32 segments, __u64 bytes, __u32 now_j,
+                                struct omr_effect *e)
 {
 	struct omr_flow_rx *rx = &flow->rx;
 	enum omr_ack ack = omr_judge_ack(flow, p);

@@ -23,7 +23,7 @@ BPF_TABLE("percpu_array", __u32, struct omr_path_counters, omr_path_counters, OM
 BPF_TABLE("percpu_array", __u32, struct omr_path_rtt, omr_path_rtt, OMR_MAX_PATHS);
 BPF_TABLE("array", __u32, struct omr_path_live, omr_path_live, OMR_MAX_PATHS);
 BPF_RINGBUF_OUTPUT(omr_events, 64); /* pages */
-BPF_TABLE("array", __u32, struct omr_event_gate, omr_event_gate, OMR_MAX_PATHS * OMR_EVENT_KINDS);
+BPF_TABLE("array", __u32, struct omr_event_gate, omr_event_gate, OMR_MAX_PATHS *OMR_EVENT_KINDS);
 BPF_TABLE("array", __u32, struct omr_clock, omr_replay_clock, 1);
 BPF_TABLE("percpu_array", __u32, struct omr_passage, omr_passage, 2);
 

@@ -10,7 +10,6 @@
 #include "abi.h"
 #include "passage.h"
 
-
 /* Filled in by the loader before the programs are verified. */
 const volatile __u64 omr_hz = 250; /* jiffies per second */
 const volatile __u8 omr_replay;    /* 1: the time is omr_replay_clock's */
@@ -73,7 +72,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, OMR_MAX_PATHS * OMR_EVENT_KINDS);
+	__uint(max_entries, OMR_MAX_PATHS *OMR_EVENT_KINDS);
 	__type(key, __u32);
 	__type(value, struct omr_event_gate);
 } omr_event_gate SEC(".maps");

@@ -43,9 +43,9 @@ struct omr_packet {
 	union {
 		struct omr_flow_key4 v4;
 		struct omr_flow_key6 v6;
-	} key;           /* zero beyond what the family uses */
-	__u32 headers;   /* bytes from the link header to the end of the last header understood */
-	__u32 payload;   /* TCP payload bytes */
+	} key;         /* zero beyond what the family uses */
+	__u32 headers; /* bytes from the link header to the end of the last header understood */
+	__u32 payload; /* TCP payload bytes */
 	__u32 seq;
 	__u32 ack;
 	__u32 tsval;

@@ -35,7 +35,8 @@ enum {
 };
 
 /* TCP, RFC 9293 section 3.1. `room` is what the IP header leaves for it. */
-OMR_INLINE int omr_parse_tcp(struct omr_packet *p, struct omr_options *o, struct omr_cursor *c, __u32 room)
+OMR_INLINE int omr_parse_tcp(struct omr_packet *p, struct omr_options *o, struct omr_cursor *c,
+                             __u32 room)
 {
 	__u32 header;
 
@@ -58,8 +59,8 @@ OMR_INLINE int omr_parse_tcp(struct omr_packet *p, struct omr_options *o, struct
 }
 
 /* What follows IP. The ports are at the same place for TCP and UDP; only TCP's are used. */
-OMR_INLINE int omr_parse_transport(struct omr_packet *p, struct omr_options *o, struct omr_cursor *c, __u32 room,
-                                   int egress)
+OMR_INLINE int omr_parse_transport(struct omr_packet *p, struct omr_options *o,
+                                   struct omr_cursor *c, __u32 room, int egress)
 {
 	__u16 source_be, destination_be;
 
@@ -97,7 +98,8 @@ OMR_INLINE int omr_parse_transport(struct omr_packet *p, struct omr_options *o, 
 
 /* RFC 791. A super-packet above 64 KiB has no length in its header (BIG TCP): the frame's counts.
  */
-OMR_INLINE int omr_parse_ipv4(struct omr_packet *p, struct omr_options *o, const struct omr_frame *f, struct omr_cursor *c)
+OMR_INLINE int omr_parse_ipv4(struct omr_packet *p, struct omr_options *o,
+                              const struct omr_frame *f, struct omr_cursor *c)
 {
 	int egress = f->direction == OMR_EGRESS;
 	__u32 header, total, room = f->len - p->headers, source_be, destination_be;
@@ -154,8 +156,8 @@ OMR_INLINE int omr_parse_extension(struct omr_packet *p, const struct omr_cursor
 	return size;
 }
 
-OMR_INLINE int omr_parse_extensions(struct omr_packet *p, struct omr_options *o, struct omr_cursor *c, __u32 room,
-                                    int egress)
+OMR_INLINE int omr_parse_extensions(struct omr_packet *p, struct omr_options *o,
+                                    struct omr_cursor *c, __u32 room, int egress)
 {
 	int i, size;
 
@@ -176,7 +178,8 @@ OMR_INLINE int omr_parse_extensions(struct omr_packet *p, struct omr_options *o,
 }
 
 /* RFC 8200. Payload length 0 with a super-packet: a jumbogram on its way to segmentation. */
-OMR_INLINE int omr_parse_ipv6(struct omr_packet *p, struct omr_options *o, const struct omr_frame *f, struct omr_cursor *c)
+OMR_INLINE int omr_parse_ipv6(struct omr_packet *p, struct omr_options *o,
+                              const struct omr_frame *f, struct omr_cursor *c)
 {
 	int egress = f->direction == OMR_EGRESS, i;
 	__u32 room = f->len - p->headers, payload;
@@ -248,12 +251,12 @@ OMR_INLINE int omr_parse_bare(const struct omr_cursor *c)
 }
 
 /*
- * Reads a packet of `f->len` bytes of which [data, end) can be accessed; `o` is room to work in. Returns
- * enum omr_parsed or OMR_REFUSE(reason). After a refusal only p->headers, and p->alive for fragments and long chains
- * of extension headers, mean anything.
+ * Reads a packet of `f->len` bytes of which [data, end) can be accessed; `o` is room to work in.
+ * Returns enum omr_parsed or OMR_REFUSE(reason). After a refusal only p->headers, and p->alive for
+ * fragments and long chains of extension headers, mean anything.
  */
-OMR_INLINE int omr_parse(struct omr_packet *p, struct omr_options *o, const struct omr_frame *f, const __u8 *data,
-                         const __u8 *end)
+OMR_INLINE int omr_parse(struct omr_packet *p, struct omr_options *o, const struct omr_frame *f,
+                         const __u8 *data, const __u8 *end)
 {
 	struct omr_cursor c = {.at = data, .end = end};
 	int type, parsed = OMR_PARSED_OTHER;
