@@ -179,6 +179,24 @@ def attach_tcx(plane: DataPlane, link: PathLink) -> PathLink:
     return link
 
 
+def test_somebody_elses_xdp_program_stays(space: Space, plane: DataPlane) -> None:
+    link = space.veth("wan", "10.9.0.1")
+    insns = bytes.fromhex("b7000000020000009500000000000000")  # return XDP_PASS
+    fd = api.load_program(api.PROG_TYPE_XDP, "foreign", insns)
+    try:
+        theirs = api.prog_info(fd).id
+        with IPRoute() as route:
+            route.link("set", index=link.ifindex, xdp_fd=fd)
+    finally:
+        os.close(fd)
+    with pytest.raises(DataPlaneError, match="wan: XDP refused"):
+        attach(plane, link, "xdp")
+    assert bpf_link.xdp_program(link.ifindex) == theirs
+    attach(plane, link, "tc")
+    detach_all(plane.run_dir)
+    assert bpf_link.xdp_program(link.ifindex) == theirs
+
+
 def test_unknown_device_type_is_refused(space: Space, plane: DataPlane) -> None:
     link = space.veth("wan", "10.9.0.1")
     with pytest.raises(DataPlaneError, match="wan has device type 801"):

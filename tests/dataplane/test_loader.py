@@ -17,7 +17,7 @@ from omrfast.dataplane.loader import open_dataplane
 from omrfast.dataplane.names import MAPS, PROGRAMS, DataPlaneError
 from omrfast.shim import api
 
-from .space import Space, command, python, send
+from .space import Space, command, python, send, until
 
 AGENT = """
 import sys, signal
@@ -118,19 +118,22 @@ def test_killed_at_any_moment_of_its_start(space: Space, run_dir: str, tc: str) 
     assert detach_all(run_dir) == 2
 
 
-def test_another_build_replaces_and_measuring_goes_on(space: Space, run_dir: str) -> None:
+@pytest.mark.parametrize(("ingress", "tc"), [("tc", "tcx"), ("xdp", "tcx"), ("tc", "clsact")])
+def test_another_build_replaces_and_measuring_goes_on(
+    space: Space, run_dir: str, ingress: str, tc: str
+) -> None:
     link = space.veth("wan", "10.9.0.1")
     with open_dataplane(run_dir, "prebuilt", flows=1000) as plane:
-        attach(plane, link)
-        old = {entry.hook: (entry.id, entry.prog_id) for entry in links.pinned(run_dir)}
+        attach(plane, link, ingress, tc=tc)
+        hooks = attached(run_dir)
+        ids = {entry.hook: entry.id for entry in links.pinned(run_dir)}
+        gone = plane.programs["omr_egress"].info.id
     with open_dataplane(run_dir, "prebuilt", flows=2000) as plane:
         assert not plane.reused
-        new = {entry.hook: (entry.id, entry.prog_id) for entry in links.pinned(run_dir)}
-        assert {hook: there[0] for hook, there in new.items()} == {
-            hook: there[0] for hook, there in old.items()
-        }
-        assert new["tcx_egress"][1] == plane.programs["omr_egress"].info.id
-        assert new["tcx_ingress"][1] == plane.programs["omr_ingress"].info.id
+        assert attached(run_dir) == hooks
+        # The same links, so not a moment without a program.
+        assert {entry.hook: entry.id for entry in links.pinned(run_dir)} == ids
+        until(lambda: api.prog_info_by_id(gone) is None, "nothing holds the old program")
         send("10.9.0.2", 3)
         assert plane.read()[0].tx_packets == 3
 
