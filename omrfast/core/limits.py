@@ -8,17 +8,23 @@ because suspicion costs three small probes and nothing else; death still needs p
 from __future__ import annotations
 
 from omrfast.core.config import Quality
-from omrfast.core.model import PathModel, steady_inbound
+from omrfast.core.model import PathModel, steady
 
 INITIAL_RTT = 0.2
 """Assumed before the first sample: RFC 6298 says 1 s, which no uplink of a router needs."""
 LEAST_SLACK = 0.02
 """Deviation allowed at least: covers two jiffies at 100 Hz and a busy scheduler."""
+WAKE_SLACK = 0.2
+"""More for the first packet after a quiet time: a modem may have to leave its idle mode."""
+DENSE = 8
+DENSE_SLACK = 0.01
 PROOF_LEAST = 0.04
 PROOF_UNANSWERING = 1.0
 """Proof by silence alone, where no target ever answered a probe."""
-CALM_AFTER_ALARM = 0.2
-"""No new suspicion for this long after one that proved wrong."""
+CALM_MOST = 2.0
+ALARM_MEMORY = 5.0
+"""After a suspicion that proved wrong there is no new one for half a round trip, twice as long
+after each further one within ALARM_MEMORY, up to CALM_MOST: bounds what suspicion costs."""
 PROBES_PER_BURST = 3
 UNKNOWN_PROBES = 3
 
@@ -52,22 +58,45 @@ def slack(model: PathModel) -> float:
     return max(4 * deviation, srtt(model) / 4, LEAST_SLACK)
 
 
-def unanswered_limit(model: PathModel) -> float:
-    """Something sent may stay unanswered for this long before the path is suspect."""
+def unanswered_limit(model: PathModel, *, after_quiet: bool) -> float:
+    """Something sent may stay unanswered for this long before the path is suspect.
+
+    ``after_quiet``: it was the first for a while and may have had to wake a radio.
+    """
+    if after_quiet:
+        return 2 * srtt(model) + slack(model) + WAKE_SLACK
     return srtt(model) + slack(model)
 
 
-def inbound_limit(model: PathModel) -> float | None:
-    """A steady inbound stream may pause for this long; None when there is no such stream."""
-    gap = steady_inbound(model)
-    return None if gap is None else max(srtt(model), 3 * gap) + slack(model)
+def quiet_limit(model: PathModel) -> float | None:
+    """What arrives steadily may pause for this long; None when nothing does.
+
+    A stream of messages may leave out one. Where packets of any kind come densely
+    (acknowledgements of an upload, a download), a third of a round trip is long: only a sender
+    that is limited to a few packets a round trip (BBR's PROBE_RTT) pauses so.
+    """
+    limits = []
+    gap = steady(model.data)
+    if gap is not None:
+        limits.append(max(srtt(model) / 2, 2 * gap) + slack(model))
+    gap = steady(model.arrivals)
+    if gap is not None:
+        limits.append(max(srtt(model) / 3, DENSE * gap) + max(2 * model.rttvar, DENSE_SLACK))
+    return min(limits, default=None)
 
 
 def proof_limit(model: PathModel, targets_answer: bool) -> float:
-    """Silence after the first probe of the burst that proves death."""
+    """Silence after the first probe of the burst that proves death: RFC 6298's time-out, without
+    its least value, since nothing is sent again for it."""
     if not targets_answer:
         return max(PROOF_UNANSWERING, 4 * srtt(model))
-    return max(PROOF_LEAST, 1.5 * srtt(model) + min(2 * model.rttvar, srtt(model)))
+    deviation = srtt(model) / 2 if model.srtt is None else model.rttvar
+    return max(PROOF_LEAST, srtt(model) + max(4 * deviation, srtt(model) / 8, DENSE_SLACK))
+
+
+def calm(model: PathModel, alarms: int) -> float:
+    """No new suspicion for this long after ``alarms`` wrong ones in a row."""
+    return float(min(CALM_MOST, srtt(model) / 2 * 2 ** min(alarms - 1, 10)))
 
 
 def burst_spacing(model: PathModel) -> float:

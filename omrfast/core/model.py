@@ -34,8 +34,19 @@ SAME_PROBE = 0.004
 STEADY_FOR = 0.3
 STEADY_GAP = 0.1
 STEADY_END = 1.0
-"""An inbound stream: data for STEADY_FOR at least every STEADY_GAP on average; it has ended
-after STEADY_END without data."""
+"""A stream: something for STEADY_FOR at least every STEADY_GAP on average; it has ended after
+STEADY_END without any."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """Something that arrives again and again."""
+
+    gap: float | None = None
+    """Mean spacing; None: nothing does."""
+    since: float = 0.0
+    at: float = 0.0
+    """First and last read that found something new."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +65,10 @@ class PathModel:
     """(at, samples, sum) of the last RECENT seconds, probes included."""
     losses: tuple[tuple[float, int, int], ...] = ()
     """(at, units sent, units lost) running totals; units are segments and probes."""
-    inbound_gap: float | None = None
-    """Mean spacing of the data segments that arrive; None: no stream."""
-    inbound_since: float = 0.0
-    inbound_at: float = 0.0
-    """First and last read of the stream that found new data."""
+    data: Stream = field(default_factory=Stream)
+    """Data segments that arrive."""
+    arrivals: Stream = field(default_factory=Stream)
+    """Packets of any kind that arrive."""
     probes_sent: int = 0
     probes_lost: int = 0
     outstanding: tuple[float, ...] = field(default=())
@@ -95,9 +105,11 @@ def observe(model: PathModel, counters: PathCounters, now: float) -> PathModel:
     """Take in a path's counters as read at ``now``."""
     before = model.counters
     if before is None or counters.rtt_samples < before.rtt_samples:
-        return replace(model, counters=counters, at=now, losses=(), inbound_gap=None)
+        return replace(
+            model, counters=counters, at=now, losses=(), data=Stream(), arrivals=Stream()
+        )
     model = _observe_rtt(model, before, counters, now)
-    model = _observe_inbound(model, before, counters, now)
+    model = _observe_streams(model, before, counters, now)
     model = _expire_probes(replace(model, counters=counters, at=now), now)
     return _observe_loss(model, now)
 
@@ -136,34 +148,40 @@ def _keep_recent(
     return (*(s for s in model.recent if now - s[0] <= RECENT), sample)
 
 
-def _observe_inbound(
+def _observe_streams(
     model: PathModel, before: PathCounters, counters: PathCounters, now: float
 ) -> PathModel:
-    """Is there a steady inbound stream, and how far apart are its data segments?"""
     segments = counters.rx_segments - before.rx_segments
+    packets = counters.rx_packets - before.rx_packets
     elapsed = now - model.at
-    if segments <= 0 or elapsed <= 0:
-        ended = now - model.inbound_at > STEADY_END
-        return replace(model, inbound_gap=None) if ended else model
-    gap = elapsed / segments
-    if model.inbound_gap is None:
-        return replace(model, inbound_gap=gap, inbound_since=now, inbound_at=now)
+    return replace(
+        model,
+        data=_follow(model.data, segments, elapsed, now),
+        arrivals=_follow(model.arrivals, packets, elapsed, now),
+    )
+
+
+def _follow(stream: Stream, count: int, elapsed: float, now: float) -> Stream:
+    """The stream after ``count`` more arrivals in ``elapsed`` seconds."""
+    if count <= 0 or elapsed <= 0:
+        return Stream() if now - stream.at > STEADY_END else stream
+    gap = elapsed / count
+    if stream.gap is None:
+        return Stream(gap, now, now)
     share = min(1.0, elapsed / STEADY_FOR)
-    smoothed = (1 - share) * model.inbound_gap + share * gap
-    return replace(model, inbound_gap=smoothed, inbound_at=now)
+    return Stream((1 - share) * stream.gap + share * gap, stream.since, now)
 
 
-def steady_inbound(model: PathModel) -> float | None:
-    """Mean spacing (s) of a steady inbound stream; None when there is none."""
-    gap = model.inbound_gap
-    if gap is None or gap > STEADY_GAP or model.inbound_at - model.inbound_since < STEADY_FOR:
+def steady(stream: Stream) -> float | None:
+    """Mean spacing (s) of a stream that has lasted; None when there is none."""
+    if stream.gap is None or stream.gap > STEADY_GAP or stream.at - stream.since < STEADY_FOR:
         return None
-    return gap
+    return stream.gap
 
 
-def end_inbound(model: PathModel) -> PathModel:
-    """The stream stopped and the path is alive: the far end had no more to say."""
-    return replace(model, inbound_gap=None)
+def end_streams(model: PathModel) -> PathModel:
+    """They stopped and the path is alive: the far end had no more to say."""
+    return replace(model, data=Stream(), arrivals=Stream())
 
 
 def _observe_loss(model: PathModel, now: float) -> PathModel:

@@ -141,7 +141,7 @@ def _on_reply(record: PathRecord, rtt: float, now: float) -> PathRecord:
 def _on_failure(record: PathRecord, text: str, proof: bool, now: float) -> PathRecord:
     if not proof or record.state in (_S.DOWN, _S.SUSPECT):
         return record
-    if record.heard > now - limits.unanswered_limit(record.model):
+    if record.heard > now - limits.unanswered_limit(record.model, after_quiet=True):
         return record
     return enter(record, _S.DOWN, text, now)
 
@@ -182,14 +182,18 @@ def _silence(record: PathRecord, now: float) -> str | None:
         return None
     asked = counters.asked
     if asked is not None and asked > record.heard:
-        limit = limits.unanswered_limit(record.model)
+        limit = _answer_limit(record, asked)
         if seen - asked > limit:
             return f"unanswered for {(seen - asked) * 1e3:.0f} ms (limit {limit * 1e3:.0f} ms)"
-    spacing = limits.inbound_limit(record.model)
+    most = limits.quiet_limit(record.model)
     quiet = seen - record.heard
-    if spacing is not None and quiet > spacing:
-        return f"inbound stream stopped {quiet * 1e3:.0f} ms ago (limit {spacing * 1e3:.0f} ms)"
+    if most is not None and quiet > most:
+        return f"silent for {quiet * 1e3:.0f} ms (limit {most * 1e3:.0f} ms)"
     return None
+
+
+def _answer_limit(record: PathRecord, asked: float) -> float:
+    return limits.unanswered_limit(record.model, after_quiet=asked - record.heard > limits.BUSY)
 
 
 def _suspect(record: PathRecord, sign: str, targets_answer: bool, now: float) -> PathRecord:
@@ -202,9 +206,7 @@ def _judge_suspicion(record: PathRecord, targets_answer: bool, now: float) -> Pa
     suspicion = record.suspicion
     assert suspicion is not None
     if record.heard > suspicion.since:
-        calm_until = now + limits.CALM_AFTER_ALARM
-        record = replace(record, calm_until=calm_until, model=measure.end_inbound(record.model))
-        return enter(record, suspicion.before, f"alive after all ({suspicion.sign})", now)
+        return _false_alarm(record, suspicion, now)
     if record.model.at < suspicion.deadline or suspicion.burst_left:
         return record
     if suspicion.before is _S.UNKNOWN and not targets_answer:
@@ -213,6 +215,18 @@ def _judge_suspicion(record: PathRecord, targets_answer: bool, now: float) -> Pa
         f"{limits.PROBES_PER_BURST} probes unanswered for {(now - suspicion.since) * 1e3:.0f} ms"
     )
     return enter(record, _S.DOWN, f"{suspicion.sign}; {proof}", now)
+
+
+def _false_alarm(record: PathRecord, suspicion: Suspicion, now: float) -> PathRecord:
+    alarms = record.alarms + 1 if now - record.alarm_at < limits.ALARM_MEMORY else 1
+    record = replace(
+        record,
+        alarms=alarms,
+        alarm_at=now,
+        calm_until=now + limits.calm(record.model, alarms),
+        model=measure.end_streams(record.model),
+    )
+    return enter(record, suspicion.before, f"alive after all ({suspicion.sign})", now)
 
 
 def _judge_quality(record: PathRecord, now: float) -> PathRecord:
@@ -290,14 +304,13 @@ def _wake(record: PathRecord, now: float) -> float:
     if counters is None or record.state is _S.DOWN:
         return due
     asked = counters.asked
-    limit = limits.unanswered_limit(record.model)
     if asked is not None and asked > record.heard:
-        due = min(due, max(asked + limit, record.calm_until))
+        due = min(due, max(asked + _answer_limit(record, asked), record.calm_until))
     elif counters.last_tx is not None and now - counters.last_tx < limits.BUSY:
-        due = min(due, now + limit)
-    spacing = limits.inbound_limit(record.model)
-    if spacing is not None:
-        due = min(due, max(record.heard + spacing, record.calm_until))
+        due = min(due, now + limits.unanswered_limit(record.model, after_quiet=False))
+    most = limits.quiet_limit(record.model)
+    if most is not None:
+        due = min(due, max(record.heard + most, record.calm_until))
     return due
 
 

@@ -42,6 +42,9 @@ class PathRecord:
     """Last probe reply."""
     next_probe: float = NEVER
     calm_until: float = NEVER
+    alarms: int = 0
+    """Suspicions in a row that proved wrong, since alarm_at not long ago."""
+    alarm_at: float = NEVER
     penalty: float = 0.0
     penalty_at: float = 0.0
 

@@ -104,17 +104,23 @@ def test_counters_that_start_anew_are_a_new_beginning() -> None:
     assert state.srtt is not None
 
 
-def test_an_inbound_stream_is_steady_after_a_while_and_ends() -> None:
+def test_a_stream_is_steady_after_a_while_and_ends() -> None:
     counters = PathCounters()
     state = observe(PathModel(), counters, 0.0)
     at = 0.0
     for _ in range(20):
         at += 0.05
-        counters = replace(counters, rx_segments=counters.rx_segments + 5, last_rx=at)
+        counters = replace(
+            counters,
+            rx_segments=counters.rx_segments + 5,
+            rx_packets=counters.rx_packets + 10,
+            last_rx=at,
+        )
         state = observe(state, counters, at)
-    assert model.steady_inbound(state) == pytest.approx(0.01)
-    assert model.steady_inbound(observe(state, counters, at + 2)) is None
-    assert model.steady_inbound(model.end_inbound(state)) is None
+    assert model.steady(state.data) == pytest.approx(0.01)
+    assert model.steady(state.arrivals) == pytest.approx(0.005)
+    assert model.steady(observe(state, counters, at + 2).data) is None
+    assert model.steady(model.end_streams(state).arrivals) is None
 
 
 # --- histogram ----------------------------------------------------------------------------------
