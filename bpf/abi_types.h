@@ -102,8 +102,8 @@ enum omr_flow_rx_flag {
 	OMR_RX_BACKUP = 64, /* the peer asked for backup */
 	OMR_RX_KEY = 128,   /* peer_key is valid */
 	OMR_RX_FASTCLOSE = 256,
-	OMR_RX_SEQ = 512,  /* rcv_nxt is valid */
-	OMR_RX_ACK = 1024, /* an acknowledgement that we could accept has arrived */
+	OMR_RX_SEQ = 512,          /* rcv_nxt is valid */
+	OMR_RX_ACK = 1024,         /* an acknowledgement that we could accept has arrived */
 	OMR_RX_ZERO_WINDOW = 2048, /* the last one closed the peer's window */
 };
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -26,6 +27,15 @@ def plane(
         yield opened
     bpffs.remove_pins(bpffs.path(run_dir))
     bpffs.unmount(run_dir)
+
+
+@pytest.fixture(autouse=True)
+def one_cpu() -> Iterator[None]:
+    """Per-CPU minima do not add up: stay where we are."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    yield
+    os.sched_setaffinity(0, before)
 
 
 @pytest.fixture(params=["tc", "xdp"])

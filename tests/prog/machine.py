@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from omrfast.shim._shim import ffi
 from scapy.packet import Raw
 
 from omrfast.dataplane.reader import DataPlane
 from omrfast.shim import api
-from omrfast.shim._shim import ffi
 from omrfast.shim.run import TC_ACT_UNSPEC, XDP_PASS
 
 from . import packets

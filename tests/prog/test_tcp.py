@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-
 from omrfast.shim._shim import lib
 
 from . import packets
