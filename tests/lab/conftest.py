@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -11,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from omrfast.lab import netns
 from omrfast.lab.agentproc import Agent
 from omrfast.lab.topology import Lab, TopologySpec
+from omrfast.shim import api, link
 
 QUICK = {"quality": {"recover_after": "1s"}}
 """Comes back soon, so that a test need not wait."""
@@ -46,12 +49,18 @@ class Router:
         """All that the agent may change."""
         return self.endpoints(), self.default_routes()
 
-    def tcx(self) -> list[tuple[str, str]]:
-        """(device, hook) of every program on the router's devices, once for each."""
-        command = ["ip", "netns", "exec", self._namespace, "bpftool", "-j", "net", "show"]
-        text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        (net,) = json.loads(text)
-        return sorted((p["devname"], p["kind"]) for p in (*net["tc"], *net["xdp"]))
+    def hooks(self) -> list[tuple[str, int, int]]:
+        """(device, hook, programs on it) of every TCX hook that has any; asks the kernel."""
+
+        def query() -> list[tuple[str, int, int]]:
+            return [
+                (name, hook, len(programs))
+                for index, name in socket.if_nameindex()
+                for hook in (api.HOOK_TCX_INGRESS, api.HOOK_TCX_EGRESS)
+                if (programs := link.tcx_query(index, hook))
+            ]
+
+        return netns.call(self._namespace, query)
 
 
 def eventually(

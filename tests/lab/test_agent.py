@@ -49,13 +49,13 @@ def test_a_black_hole_takes_the_endpoint_and_the_route_and_healing_gives_them_ba
     before = router.found()
     with Stream(lab, SMALL) as stream:
         eventually(lambda: uses(lab, "10.1.0.2", "10.2.0.2"), "both uplinks in use")
-        lab.links["wan1"].set(blackhole=True)
+        lab.links["wan1"].change(blackhole=True)
         agent.wait_state("wan1", "down")
         eventually(lambda: list(router.endpoints()) == ["10.2.0.2"], "endpoint removed")
         eventually(lambda: router.default_routes()[0][1] == "wan2", "default route moved")
         delivered = stream.delivered()
         eventually(lambda: stream.delivered() > delivered, "data over the other uplink")
-        lab.links["wan1"].set(blackhole=False)
+        lab.links["wan1"].change(blackhole=False)
         agent.wait_state("wan1", "up")
         eventually(lambda: router.found() == before, "everything as before")
         eventually(lambda: uses(lab, "10.1.0.2", "10.2.0.2"), "the subflow is there again")
@@ -70,14 +70,14 @@ def test_a_slow_uplink_becomes_backup_and_active_again_once(
     before = router.found()
     with Stream(lab, UPLOAD):
         eventually(lambda: uses(lab, "10.1.0.2", "10.2.0.2"), "both uplinks in use")
-        lab.links["wan1"].set(delay=0.170)
+        lab.links["wan1"].change(delay=0.170)
         agent.wait_state("wan1", "degraded")
         eventually(
             lambda: "backup" in router.endpoints().get("10.1.0.2", (0, frozenset()))[1],
             "endpoint is backup",
         )
         eventually(lambda: router.default_routes()[0][1] == "wan2", "default route moved")
-        lab.links["wan1"].set(delay=0.020)
+        lab.links["wan1"].change(delay=0.020)
         agent.wait_state("wan1", "up")
         eventually(lambda: router.found() == before, "everything as before")
         after = [s for s in states(agent, "wan1") if s not in ("suspect", "up", "down")]
@@ -98,7 +98,7 @@ def test_clean_stop_puts_everything_back_even_in_the_middle_of_an_outage(
     agent.start()
     agent.wait_state("wan1", "up")
     with Stream(lab, SMALL):
-        lab.links["wan1"].set(blackhole=True)
+        lab.links["wan1"].change(blackhole=True)
         agent.wait_state("wan1", "down")
         eventually(lambda: router.found() != before, "changed")
         assert agent.stop() == 0
@@ -110,25 +110,25 @@ def test_killed_at_a_random_moment_it_goes_on_where_it_was(lab: Lab, router: Rou
     agent = Agent(lab, QUICK)
     agent.start()
     agent.wait_state("wan1", "up")
-    attached = router.tcx()
-    assert len(attached) == 4, "two paths, two hooks each"
+    attached = router.hooks()
+    assert [count for _, _, count in attached] == [1] * 4, "two paths, two hooks each"
     with Stream(lab, SMALL):
         for _ in range(3):
             eventually(lambda: path(agent.status() or {}, "wan2")["tx_bytes"] > 0, "traffic")
-            lab.links["wan1"].set(blackhole=True)
+            lab.links["wan1"].change(blackhole=True)
             time.sleep(random.uniform(0, 0.5))  # a random moment of the fail-over
             counted = {p["name"]: p["tx_bytes"] for p in (agent.status() or {})["paths"]}
             agent.kill()
-            assert router.tcx() == attached, "measuring goes on without the agent"
+            assert router.hooks() == attached, "measuring goes on without the agent"
             agent.start()
             status = agent.status() or {}
             for name, count in counted.items():
                 assert path(status, name)["tx_bytes"] >= count, "counters go on"
-            assert router.tcx() == attached, "nothing is attached twice"
-            lab.links["wan1"].set(blackhole=False)
+            assert router.hooks() == attached, "nothing is attached twice"
+            lab.links["wan1"].change(blackhole=False)
             agent.wait_state("wan1", "up")
             eventually(lambda: router.found() == before, "everything as before")
-        lab.links["wan1"].set(blackhole=True)
+        lab.links["wan1"].change(blackhole=True)
         agent.wait_state("wan1", "down")
         eventually(lambda: router.found() != before, "changed")
         agent.kill()
@@ -139,7 +139,7 @@ def test_killed_at_a_random_moment_it_goes_on_where_it_was(lab: Lab, router: Rou
     assert router.found() == before
     detached = netns.spawn(lab.ns("router"), [*command[:-1], "detach", *config])
     assert detached.wait(30) == 0
-    assert router.tcx() == []
+    assert router.hooks() == []
 
 
 def test_a_dry_run_measures_and_decides_but_changes_nothing(lab: Lab, router: Router) -> None:
@@ -148,7 +148,7 @@ def test_a_dry_run_measures_and_decides_but_changes_nothing(lab: Lab, router: Ro
     agent.start()
     agent.wait_state("wan1", "up")
     with Stream(lab, SMALL):
-        lab.links["wan1"].set(blackhole=True)
+        lab.links["wan1"].change(blackhole=True)
         agent.wait_state("wan1", "down")
         actions = eventually(lambda: (agent.status() or {})["actions"], "what it would do")
         assert {"metric", "delete"} <= {a["kind"] for a in actions}
@@ -166,7 +166,7 @@ def test_without_configuration_it_finds_the_paths(lab: Lab) -> None:
     status = agent.wait_state("wan1", "up")
     assert [p["address"] for p in status["paths"]] == ["10.1.0.2", "10.2.0.2"]
     with Stream(lab, SMALL):
-        lab.links["wan1"].set(blackhole=True)
+        lab.links["wan1"].change(blackhole=True)
         agent.wait_state("wan1", "down")
     assert agent.stop() == 0
     assert "found path wan1 (active): MPTCP endpoint 10.1.0.2" in agent.log_path.read_text()
@@ -175,18 +175,18 @@ def test_without_configuration_it_finds_the_paths(lab: Lab) -> None:
 def test_the_last_uplink_is_kept(lab: Lab, router: Router, agent: Agent) -> None:
     with Stream(lab, SMALL) as stream:
         eventually(lambda: uses(lab, "10.1.0.2", "10.2.0.2"), "both uplinks in use")
-        lab.links["wan1"].set(blackhole=True)
+        lab.links["wan1"].change(blackhole=True)
         agent.wait_state("wan1", "down")
-        lab.links["wan2"].set(blackhole=True)
+        lab.links["wan2"].change(blackhole=True)
         agent.wait_state("wan2", "down")
         assert list(router.endpoints()) == ["10.2.0.2"]
-        lab.links["wan2"].set(blackhole=False)
+        lab.links["wan2"].change(blackhole=False)
         delivered = stream.delivered()
         eventually(lambda: stream.delivered() > delivered, "data again")
 
 
 def test_new_connections_start_on_the_living_uplink(lab: Lab, agent: Agent) -> None:
-    lab.links["wan1"].set(blackhole=True)
+    lab.links["wan1"].change(blackhole=True)
     agent.wait_state("wan1", "down", 60)
     eventually(
         lambda: any(a["kind"] == "metric" for a in (agent.status() or {"actions": []})["actions"]),
@@ -208,12 +208,12 @@ def test_agents_in_two_namespaces_do_not_disturb_each_other() -> None:
             for agent in (first, second):
                 agent.wait_state("wan1", "up")
             with Stream(one, SMALL):
-                one.links["wan1"].set(blackhole=True)
+                one.links["wan1"].change(blackhole=True)
                 first.wait_state("wan1", "down")
                 assert path(second.status() or {}, "wan1")["state"] == "up"
             assert first.stop() == 0
             assert path(second.status() or {}, "wan1")["state"] == "up"
-            assert len(Router(two).tcx()) == 4
+            assert len(Router(two).hooks()) == 4
         finally:
             first.stop()
             second.stop()
@@ -256,9 +256,9 @@ def test_both_loaders_and_both_ingress_hooks_carry_the_agent(lab: Lab, loader: s
             status = agent.wait_state("wan1", "up")
             assert status["loader"] == loader
             with Stream(lab, SMALL):
-                lab.links["wan1"].set(blackhole=True)
+                lab.links["wan1"].change(blackhole=True)
                 agent.wait_state("wan1", "down")
-                lab.links["wan1"].set(blackhole=False)
+                lab.links["wan1"].change(blackhole=False)
                 agent.wait_state("wan1", "up")
         finally:
             agent.stop()
