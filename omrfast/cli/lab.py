@@ -97,7 +97,7 @@ def _shell(args: argparse.Namespace) -> int:
         raise CommandError(f"lab {args.name} has no part {args.part}: write one of {parts}")
     shell = os.environ.get("SHELL", "/bin/sh")
     print(f"in {namespace}; `exit` leaves", flush=True)
-    with netns.spawn(namespace, [shell]) as process:
+    with netns.spawn(namespace, [shell], process_group=None) as process:
         return process.wait()
 
 

@@ -3,7 +3,7 @@
 
 A *backend* owns the links of one lab. Each link has the ends A and B, two devices of one
 namespace; ``up`` is A to B. `WireBackend` is the emulator of this project (wire.c); `NetemBackend`
-is the kernel's netem, used where the kernel has it. Both are driven through `Link`.
+(netem.py) is the kernel's netem, used where the kernel has it. Both are driven through `Link`.
 """
 
 from __future__ import annotations
@@ -203,102 +203,12 @@ class WireBackend:
                 process.kill()
 
 
-class NetemBackend:
-    """The kernel's netem: the two devices in a bridge, a qdisc on the way out of each.
-
-    Differs from wire: the queue is counted in packets of 1,500 bytes and includes what is on the
-    delay line, and a change while packets are under way drops them when a black hole begins only.
-    """
-
-    name = "netem"
-
-    def __init__(
-        self, namespace: str, pairs: tuple[LinkPair, ...], directory: Path, seed: int = 1
-    ) -> None:
-        self._namespace = namespace
-        self._egress: dict[tuple[str, str], str] = {}
-        for pair in pairs:
-            netns.call(namespace, self._bridge, pair)
-            self._egress[pair.name, UP] = pair.b
-            self._egress[pair.name, DOWN] = pair.a
-
-    @staticmethod
-    def _bridge(pair: LinkPair) -> None:
-        from pyroute2 import IPRoute
-
-        with IPRoute() as ip:
-            ip.link("add", ifname=f"br-{pair.name}", kind="bridge")
-            bridge = ip.link_lookup(ifname=f"br-{pair.name}")[0]
-            for port in (pair.a, pair.b):
-                ip.link("set", index=ip.link_lookup(ifname=port)[0], master=bridge)
-            ip.link("set", index=bridge, state="up")
-
-    @staticmethod
-    def _set(device: str, settings: LinkSettings) -> None:
-        from pyroute2 import IPRoute
-
-        waiting = settings.rate * (settings.queue + settings.delay) / 8 / 1500
-        options: dict[str, Any] = {
-            "delay": round(settings.delay * 1e6),
-            "jitter": round(settings.jitter * 1e6),
-            "loss": 100 if settings.blackhole else settings.loss * 100,
-            "limit": max(int(waiting), 10) if settings.rate and settings.queue else 100_000,
-        }
-        if settings.rate:
-            options["rate"] = f"{round(settings.rate)}bit"
-        with IPRoute() as ip:
-            index = ip.link_lookup(ifname=device)[0]
-            present = [q for q in ip.get_qdiscs(index) if q.get_attr("TCA_KIND") == "netem"]
-            if settings.blackhole and present:
-                ip.tc("del", index=index, root=True)
-                present = []
-            ip.tc("change" if present else "add", "netem", index, "1:", **options)
-
-    def apply(self, link: str, direction: str, settings: LinkSettings) -> None:
-        netns.call(self._namespace, self._set, self._egress[link, direction], settings)
-
-    def stats(self, link: str, direction: str) -> LinkStats:
-        def read() -> LinkStats:
-            from pyroute2 import IPRoute
-
-            with IPRoute() as ip:
-                index = ip.link_lookup(ifname=self._egress[link, direction])[0]
-                for qdisc in ip.get_qdiscs(index):
-                    if qdisc.get_attr("TCA_KIND") == "netem":
-                        seen = qdisc.get_attr("TCA_STATS")
-                        return LinkStats(
-                            forwarded=seen["packets"], bytes=seen["bytes"], lost=seen["drop"]
-                        )
-            return LinkStats()
-
-        return netns.call(self._namespace, read)
-
-    def close(self) -> None:
-        """Nothing to end: bridges and qdiscs go with the namespace."""
-
-
-def has_netem(namespace: str) -> bool:
-    """Whether the kernel lets a netem qdisc be added; tried on lo of ``namespace``."""
-
-    def probe() -> bool:
-        from pyroute2 import IPRoute
-        from pyroute2.netlink.exceptions import NetlinkError
-
-        with IPRoute() as ip:
-            try:
-                ip.tc("add", "netem", 1, "1:", delay=1)
-            except NetlinkError:
-                return False
-            ip.tc("del", index=1, root=True)
-            return True
-
-    return netns.call(namespace, probe)
-
-
 def open_backend(
     namespace: str, pairs: tuple[LinkPair, ...], directory: Path, seed: int, kind: str = "auto"
 ) -> Backend:
     """``kind``: wire, netem, or auto (netem where the kernel has it)."""
+    from omrfast.lab.netem import NetemBackend, has_netem
+
     if kind not in ("auto", "wire", "netem"):
         raise ValueError(f"unknown link backend {kind!r}: write auto, wire or netem")
     if kind == "netem" or (kind == "auto" and has_netem(namespace)):

@@ -130,7 +130,12 @@ def call(name: str | None, function: Callable[..., T], *args: Any, **kwargs: Any
 
 
 def spawn(name: str | None, command: Sequence[str], **popen: Any) -> subprocess.Popen[str]:
-    """Start a process inside the namespace; ``popen`` as for subprocess.Popen."""
+    """Start a process inside the namespace; ``popen`` as for subprocess.Popen.
+
+    It gets a process group of its own, so that Ctrl-C reaches the starter alone, who ends it in
+    order; ``process_group=None`` leaves it in the starter's.
+    """
+    popen.setdefault("process_group", 0)
     return call(name, subprocess.Popen, command, text=True, **popen)
 
 

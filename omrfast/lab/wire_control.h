@@ -13,6 +13,8 @@
 #include <stdio.h>
 
 #define ANSWER_MAX 512
+#define CLIENTS_MAX 16
+#define LINE_MAX_LEN 512
 
 struct member {
 	const char *name;
@@ -142,4 +144,75 @@ static void command(char *line, char *answer)
 		command_stats(&link->way[!strcmp(where, "down")], answer);
 	if (error)
 		snprintf(answer, ANSWER_MAX, "error %s", error);
+}
+
+struct client {
+	int fd; /* -1: free */
+	size_t used;
+	char line[LINE_MAX_LEN];
+};
+
+static struct client clients[CLIENTS_MAX];
+
+static int open_control(const char *path)
+{
+	struct sockaddr_un where = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	errno = ENAMETOOLONG;
+	if (strlen(path) >= sizeof(where.sun_path))
+		die("control socket", path);
+	memcpy(where.sun_path, path, strlen(path));
+	unlink(path);
+	if (fd < 0 || bind(fd, (struct sockaddr *)&where, sizeof(where)) || listen(fd, 4))
+		die("control socket", path);
+	return fd;
+}
+
+static void accept_client(int control)
+{
+	int fd = accept4(control, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	for (int i = 0; fd >= 0 && i < CLIENTS_MAX; i++) {
+		if (clients[i].fd >= 0)
+			continue;
+		clients[i].fd = fd;
+		clients[i].used = 0;
+		return;
+	}
+	if (fd >= 0)
+		close(fd);
+}
+
+static void answer_lines(struct client *c)
+{
+	char answer[ANSWER_MAX + 1], *end;
+
+	while ((end = memchr(c->line, '\n', c->used))) {
+		size_t taken = end + 1 - c->line;
+
+		*end = 0;
+		command(c->line, answer);
+		strcat(answer, "\n");
+		if (send(c->fd, answer, strlen(answer), MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+			return;
+		c->used -= taken;
+		memmove(c->line, c->line + taken, c->used);
+	}
+}
+
+static void serve_client(struct client *c)
+{
+	ssize_t got = recv(c->fd, c->line + c->used, sizeof(c->line) - c->used, 0);
+
+	if (got > 0) {
+		c->used += got;
+		answer_lines(c);
+		if (c->used < sizeof(c->line))
+			return;
+	}
+	if (got < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	close(c->fd);
+	c->fd = -1;
 }

@@ -74,6 +74,16 @@ def test_bulk_uses_both_uplinks(kind: str) -> None:
     assert [i.joined for i in sorted(infos, key=lambda i: i.local)] == [False, True]
 
 
+def test_ipv6_uses_both_uplinks() -> None:
+    spec = StreamSpec("six", "bulk-up", ipv6=True)
+    with Lab(TopologySpec(ipv6=True)) as lab, Stream(lab, spec) as stream:
+        eventually(lambda: stream.delivered() > 4_000_000)
+        infos = [i for i in subflow_info(lab.ns("router")) if i.remote_port == stream.port]
+        shares = [lab.links[name].stats(UP).bytes for name in ("wan1", "wan2")]
+    assert min(shares) > 0.25 * sum(shares)
+    assert {i.local for i in infos} == {uplink_address(1, 6), uplink_address(2, 6)}
+
+
 def test_backup_uplink_stays_quiet() -> None:
     backup = SCENARIOS["backup"].topology
     with Lab(backup) as lab, Stream(lab, StreamSpec("bulk", "bulk-up")) as stream:

@@ -6,13 +6,15 @@ from __future__ import annotations
 import socket
 import statistics
 import struct
+import subprocess
 import time
 from collections.abc import Iterator
 
 import pytest
 
 from omrfast.lab import netns
-from omrfast.lab.links import DOWN, UP, LinkError, WireControl
+from omrfast.lab.links import DOWN, UP, LinkError, LinkSettings, WireControl
+from omrfast.lab.netem import has_netem, netem_words
 from omrfast.lab.topology import Lab, TopologySpec, UplinkSpec
 from omrfast.lab.traffic import Stream, StreamSpec
 from tests.lab.lab_helpers import datagrams, eventually
@@ -203,3 +205,28 @@ def test_bad_commands_are_refused_and_change_nothing(lab: Lab, line: str, compla
     with datagrams(lab) as through:
         through.send(range(10))
         assert len(through.receive(10)) == 10
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (LinkSettings(), "limit 100000 delay 0us"),
+        (
+            LinkSettings(delay=0.02, jitter=0.001, loss=0.025, rate=20e6, queue=0.1),
+            "limit 200 delay 20000us 1000us loss 2.5% rate 20000000bit",
+        ),
+        (LinkSettings(delay=0.02, blackhole=True), "limit 100000 delay 20000us loss 100%"),
+    ],
+)
+def test_netem_gets_the_same_settings(lab: Lab, settings: LinkSettings, words: str) -> None:
+    assert " ".join(netem_words(settings)) == words
+    command = ["tc", "qdisc", "add", "dev", "lo", "root", "netem", *words.split()]
+    done = netns.call(lab.ns("wire"), subprocess.run, command, capture_output=True, text=True)
+    # tc understands it; whether the kernel has netem is another question
+    assert done.returncode == 0 or "qdisc kind is unknown" in done.stderr, done.stderr
+
+
+def test_netem_is_taken_where_the_kernel_has_it() -> None:
+    with Lab(TopologySpec(uplinks=(CLEAR,))) as lab:
+        expected = "netem" if has_netem(lab.ns("inet")) else "wire"
+        assert lab.backend.name == expected
