@@ -33,8 +33,6 @@ from omrfast.lab.traffic import Stream, StreamRecord
 SAMPLE_INTERVAL = 0.1
 RATE_SAMPLES = 6
 RATE_STEP = 0.1
-STALL_LEAD = 0.02
-"""A gap that began this much before its change still belongs to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +196,8 @@ class _Run:
         end: float,
     ) -> EventResult:
         begin, until = self._zero + at, self._zero + min(end, at + self._scenario.window)
-        gaps = {r.name: r.gap_at(begin - STALL_LEAD, until) for r in records}
+        # What the next change does is told there.
+        gaps = {r.name: r.gap_at(begin, until, clip=self._zero + end) for r in records}
         return EventResult(
             at=at,
             uplink=change.uplink,

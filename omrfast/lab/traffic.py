@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bisect
 import json
+import math
 import subprocess
 import sys
 import time
@@ -85,28 +86,25 @@ class StreamRecord:
     def total_bytes(self) -> int:
         return sum(self.sizes)
 
-    def longest_gap(self, begin: float, end: float) -> float:
-        """Seconds of the longest time without delivered data that touches [begin, end].
+    def longest_gap(self, begin: float, end: float, clip: float = math.inf) -> float:
+        """Seconds of the longest time without delivered data; see `gap_at`."""
+        return self.gap_at(begin, end, clip)[1]
 
-        A gap counts whole if it began before ``end`` and lasted beyond ``begin``; one that is
-        still open counts up to the end of the record.
+    def gap_at(self, begin: float, end: float, clip: float = math.inf) -> tuple[float, float]:
+        """(start, length) of the longest time without delivered data that touches [begin, end].
+
+        A gap counts whole if it began before ``end`` and lasted beyond ``begin``, except for what
+        lies beyond ``clip``; one that is still open lasts until the record was taken.
         """
         first = max(bisect.bisect_right(self.arrived, begin) - 1, 0)
         last = bisect.bisect_right(self.arrived, end)
         times = [*self.arrived[first : last + 1]]
+        if not times or times[0] > begin:
+            times.insert(0, begin)
         if last >= len(self.arrived):
             times.append(self.taken)
-        return max((b - a for a, b in pairwise(times)), default=self.taken - begin)
-
-    def gap_at(self, begin: float, end: float) -> tuple[float, float]:
-        """(start, length) of that gap."""
-        longest = self.longest_gap(begin, end)
-        first = max(bisect.bisect_right(self.arrived, begin) - 1, 0)
-        times = [*self.arrived[first:], self.taken]
-        for a, b in pairwise(times):
-            if b - a == longest:
-                return a, longest
-        return begin, longest
+        gaps = [(a, max(min(b, clip) - a, 0.0)) for a, b in pairwise(times)]
+        return max(gaps, key=lambda gap: gap[1])
 
     def delivered(self, begin: float, end: float) -> int:
         """Bytes that arrived in [begin, end)."""

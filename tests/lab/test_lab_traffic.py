@@ -50,6 +50,16 @@ def test_longest_gap(begin: float, end: float, start: float, length: float) -> N
     assert seen == (pytest.approx(start), pytest.approx(length))
 
 
+def test_gap_is_clipped_where_something_else_begins() -> None:
+    seen = record([0.0, 1.0, 1.5, 1.9, 5.0])
+    assert seen.gap_at(1.0, 2.0) == (pytest.approx(1.9), pytest.approx(3.1))
+    assert seen.gap_at(1.0, 2.0, clip=2.0) == (pytest.approx(1.0), pytest.approx(0.5))
+
+
+def test_gap_before_the_first_arrival() -> None:
+    assert record([3.0, 3.1]).gap_at(1.0, 2.0) == (1.0, pytest.approx(2.0))
+
+
 def test_gap_of_a_stream_that_never_delivered() -> None:
     assert record([]).longest_gap(4.0, 6.0) == pytest.approx(6.0)
 
