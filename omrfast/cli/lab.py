@@ -156,9 +156,7 @@ def _demo(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from rich.console import Console
-
-    from omrfast.lab.report import action_table, event_table
+    from omrfast.lab.report import action_table, event_table, wide_console
     from omrfast.lab.runner import run
     from omrfast.lab.scenario import SCENARIOS
     from omrfast.lab.topology import end_on_signals
@@ -179,7 +177,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.json:
         print_json(result.to_json())
         return FINE
-    console = Console()
+    console = wide_console()
     console.print(event_table(result))
     if result.agent:
         console.print(action_table(result))

@@ -7,15 +7,11 @@ import json
 import time
 from pathlib import Path
 
-from rich.console import Console
-
-from omrfast.lab.report import action_table, event_table
+from omrfast.lab.report import action_table, event_table, wide_console
 from omrfast.lab.result import Result
 from omrfast.lab.runner import run
 from omrfast.lab.scenario import Scenario
 from omrfast.lab.view import open_view, progress
-
-MIN_WIDTH = 120
 
 
 def _describe(scenario: Scenario) -> str:
@@ -43,9 +39,7 @@ def compare(scenario: Scenario, out: Path) -> int:
     progress(f"two runs of {each:.0f} s each, {2 * each + 10:.0f} s in all")
     without = _run(scenario, False, "1 of 2")
     result = _run(scenario, True, "2 of 2")
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=max(console.width, MIN_WIDTH))
+    console = wide_console()
     console.print(event_table(result, without))
     console.print(action_table(result))
     progress("drawing ...")

@@ -3,9 +3,18 @@
 
 from __future__ import annotations
 
+from rich.console import Console
 from rich.table import Table
 
 from omrfast.lab.result import EventResult, Result
+
+FILE_WIDTH = 120
+
+
+def wide_console() -> Console:
+    """Standard output; a file gets lines of at least FILE_WIDTH."""
+    console = Console()
+    return console if console.is_terminal else Console(width=max(console.width, FILE_WIDTH))
 
 
 def _ms(seconds: float | None) -> str:
