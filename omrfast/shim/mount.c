@@ -2,9 +2,10 @@
 /*
  * A bpffs of our own. Pins live as long as the mount, and a mount lives as long as its mount
  * namespace: `ip netns exec` gives every command a private one, so a mount made there would take
- * all pins with it when the agent ends. Hence the mount is made in the namespace of process 1 (or,
- * where that may not be entered, of our oldest ancestor that may) and the same file system is
- * brought into ours, if the two look at the same directory.
+ * all pins with it when the agent ends. Hence the mount is made in the namespace of process 1 or,
+ * where that may not be entered or has another root (we are in a chroot), of our oldest ancestor
+ * that may and has ours; and the same file system is brought into our namespace, if the two look
+ * at the same directory.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -50,52 +51,80 @@ static int mount_here(const char *dir)
 	                                                                                   : 0;
 }
 
-static int same_namespace(int own, int first)
+/* A mount namespace, and in it the root directory of a process: setns() goes to the namespace's
+ * own root, which in a chroot is another. */
+struct view {
+	int ns;
+	int root;
+};
+
+static void close_view(struct view *view)
+{
+	if (view->ns >= 0)
+		close(view->ns);
+	if (view->root >= 0)
+		close(view->root);
+	view->ns = view->root = -1;
+}
+
+/* The view of a process; an empty one if it may not be had. */
+static struct view open_view(pid_t pid)
+{
+	struct view view;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/mnt", (int)pid);
+	view.ns = open(path, O_RDONLY | O_CLOEXEC);
+	snprintf(path, sizeof(path), "/proc/%d/root", (int)pid);
+	view.root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (view.ns < 0 || view.root < 0)
+		close_view(&view);
+	return view;
+}
+
+static int same_file(int one, int other)
 {
 	struct stat a, b;
 
-	return !fstat(own, &a) && !fstat(first, &b) && a.st_ino == b.st_ino;
+	return !fstat(one, &a) && !fstat(other, &b) && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+static int go(const struct view *view)
+{
+	return setns(view->ns, CLONE_NEWNS) || fchdir(view->root) || chroot(".");
 }
 
 /* Enter the other mount namespace, if the directory that holds dir is the same one there. */
-static int enter(const char *dir, int first)
+static int enter(const char *dir, const struct view *first)
 {
 	struct stat here, there;
 
-	if (stat_parent(dir, &here) || setns(first, CLONE_NEWNS) || stat_parent(dir, &there))
+	if (stat_parent(dir, &here) || go(first) || stat_parent(dir, &there))
 		return 1;
 	return here.st_dev != there.st_dev || here.st_ino != there.st_ino;
 }
 
 /* In a child, because a process with threads may not change its mount namespace. 0: done. */
-static int mount_outside(const char *dir, int own, int first)
+static int mount_outside(const char *dir, const struct view *own, const struct view *first)
 {
 	int tree;
 
 	if (enter(dir, first) || (omr_is_bpffs(dir) != 1 && mount_here(dir)))
 		return 1;
 	tree = (int)syscall(SYS_open_tree, AT_FDCWD, dir, OPEN_TREE_FLAGS);
-	if (tree < 0 || setns(own, CLONE_NEWNS))
+	if (tree < 0 || go(own))
 		return 1;
 	if (omr_is_bpffs(dir) == 1) /* propagated by itself */
 		return 0;
 	return syscall(SYS_move_mount, tree, "", AT_FDCWD, dir, MOVE_FROM_EMPTY_PATH) ? 1 : 0;
 }
 
-static int unmount_outside(const char *dir, int own, int first)
+static int unmount_outside(const char *dir, const struct view *own, const struct view *first)
 {
 	(void)own;
 	if (enter(dir, first) || omr_is_bpffs(dir) != 1)
 		return 1;
 	return umount2(dir, MNT_DETACH) ? 1 : 0;
-}
-
-static int open_namespace(pid_t pid)
-{
-	char path[64];
-
-	snprintf(path, sizeof(path), "/proc/%d/ns/mnt", (int)pid);
-	return open(path, O_RDONLY | O_CLOEXEC);
 }
 
 /* 0 if there is none to be seen. */
@@ -118,42 +147,45 @@ static pid_t parent_of(pid_t pid)
 	return parent;
 }
 
-static int open_outermost(void)
+/* The outermost process that sees our root: process 1, else our oldest ancestor. */
+static struct view open_outermost(const struct view *own)
 {
-	int found = open_namespace(1), fd;
+	struct view found = open_view(1), candidate;
 
-	if (found >= 0)
+	if (found.ns >= 0 && same_file(found.root, own->root))
 		return found;
+	close_view(&found);
 	for (pid_t pid = getppid(); pid > 1; pid = parent_of(pid)) {
-		fd = open_namespace(pid);
-		if (fd < 0)
+		candidate = open_view(pid);
+		if (candidate.ns < 0 || !same_file(candidate.root, own->root)) {
+			close_view(&candidate);
 			continue;
-		if (found >= 0)
-			close(found);
-		found = fd;
+		}
+		close_view(&found);
+		found = candidate;
 	}
 	return found;
 }
 
 /* Run one of the two above if there is another mount namespace outside; 1: nothing was done. */
-static int outside(int (*work)(const char *, int, int), const char *dir)
+static int outside(int (*work)(const char *, const struct view *, const struct view *),
+                   const char *dir)
 {
-	int own = open_namespace(getpid());
-	int first = open_outermost();
+	struct view own = open_view(getpid()), first = {-1, -1};
 	int status = 1;
 	pid_t child;
 
-	if (own >= 0 && first >= 0 && !same_namespace(own, first)) {
+	if (own.ns >= 0)
+		first = open_outermost(&own);
+	if (first.ns >= 0 && !same_file(own.ns, first.ns)) {
 		child = fork();
 		if (!child)
-			_exit(work(dir, own, first));
+			_exit(work(dir, &own, &first));
 		if (child < 0 || waitpid(child, &status, 0) != child)
 			status = 1;
 	}
-	if (own >= 0)
-		close(own);
-	if (first >= 0)
-		close(first);
+	close_view(&own);
+	close_view(&first);
 	return status ? 1 : 0;
 }
 
