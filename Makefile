@@ -21,10 +21,10 @@ setup:
 	@packaging/setup.sh $(or $(MAKECMDGOALS),setup)
 
 demo: setup
-	$(BIN)/omrfast lab demo
+	packaging/own-root.py $(BIN)/omrfast lab demo
 
 test: setup
-	$(BIN)/python -m pytest $(ARGS)
+	packaging/own-root.py $(BIN)/python -m pytest $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check

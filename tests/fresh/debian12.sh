@@ -61,7 +61,6 @@ copy_host_settings() {
 inside() {
 	local tree=$1 name
 	shift
-	mount --bind "$tree" "$tree"
 	mount -t proc proc "$tree/proc"
 	mount -t sysfs sysfs "$tree/sys"
 	mount --rbind /dev "$tree/dev"
