@@ -81,7 +81,7 @@ OMR_INLINE void omr_emit_all(struct omr_passage *w, struct omr_path_counters *co
 {
 	__u32 kind;
 
-#pragma GCC unroll 1
+#pragma GCC unroll 4
 	for (kind = OMR_EVENT_FLOW_OPEN; kind <= OMR_EVENT_PRIORITY; kind++)
 		if (w->effect.events >> kind & 1)
 			omr_emit(w, counters, kind, flow);

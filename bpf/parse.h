@@ -144,7 +144,7 @@ OMR_INLINE int omr_parse_ipv4(struct omr_packet *p, struct omr_options *o,
  * One IPv6 extension header (RFC 8200 section 4, AH: RFC 4302): its length in bytes, 0 if the
  * protocol is none, or a refusal. The next protocol goes to p.
  */
-OMR_INLINE int omr_parse_extension(struct omr_packet *p, const struct omr_cursor *c)
+OMR_INLINE int omr_parse_extension(struct omr_packet *p, const struct omr_cursor *c, __u32 room)
 {
 	__u32 size;
 
@@ -152,7 +152,7 @@ OMR_INLINE int omr_parse_extension(struct omr_packet *p, const struct omr_cursor
 	    p->protocol != OMR_PROTO_DSTOPTS && p->protocol != OMR_PROTO_FRAGMENT &&
 	    p->protocol != OMR_PROTO_AH)
 		return 0;
-	if (!omr_reaches(c, 8))
+	if (room < 8 || !omr_reaches(c, 8))
 		return OMR_REFUSE(OMR_UNPARSED_TRUNCATED);
 	size = (c->at[1] + 1) * 8;
 	if (p->protocol == OMR_PROTO_AH)
@@ -173,7 +173,7 @@ OMR_INLINE int omr_parse_extensions(struct omr_packet *p, struct omr_options *o,
 
 #pragma GCC unroll 1
 	for (i = 0; i < OMR_EXTENSIONS_FOLLOWED + 1; i++) {
-		size = omr_parse_extension(p, c);
+		size = omr_parse_extension(p, c, room);
 		if (size < 0)
 			return size;
 		if (!size)
