@@ -43,6 +43,9 @@ SLOW_AFTER = 60.0
 EXIT = 0.75
 """A path comes back below this share of the limit that it had crossed."""
 
+LOST_LEAST = 5
+"""Fewer losses than this say nothing, however few segments they are a share of."""
+
 DAMPING_HALF_LIFE = 120.0
 DAMPING_MOST = 4.0
 """RFC 2439's idea: each demotion counts one, the sum halves every half-life, and the time to
@@ -110,7 +113,7 @@ def why_bad(model: PathModel, quality: Quality, now: float) -> str | None:
     if rtt is not None and rtt > quality.max_rtt:
         return f"RTT {rtt * 1e3:.0f} ms > {quality.max_rtt * 1e3:.0f} ms"
     loss = model.loss
-    if loss is not None and loss > quality.max_loss:
+    if loss is not None and loss > quality.max_loss and model.lost[1] >= LOST_LEAST:
         return f"loss {loss:.1%} > {quality.max_loss:.1%}"
     if rtt is not None and model.rttvar > quality.max_jitter:
         return f"jitter {model.rttvar * 1e3:.0f} ms > {quality.max_jitter * 1e3:.0f} ms"

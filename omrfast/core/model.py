@@ -88,17 +88,23 @@ class PathModel:
         return sum(s[2] for s in window) / samples if samples else None
 
     @property
-    def loss(self) -> float | None:
-        """Share of segments and probes lost in the window; None with too few to tell."""
+    def lost(self) -> tuple[int, int]:
+        """(units sent, units lost) in the window; units are segments and probes."""
         if not self.losses:
-            return None
+            return 0, 0
         newest_at, all_sent, all_lost = self.losses[-1]
         sent = lost = 0
         for at, sent_then, lost_then in reversed(self.losses):
             sent, lost = all_sent - sent_then, all_lost - lost_then
             if sent >= LOSS_LEAST and newest_at - at >= LOSS_WINDOW:
                 break
-        return min(1.0, max(0.0, lost / sent)) if sent >= LOSS_LEAST else None
+        return sent, max(0, lost)
+
+    @property
+    def loss(self) -> float | None:
+        """Share of segments and probes lost in the window; None with too few to tell."""
+        sent, lost = self.lost
+        return min(1.0, lost / sent) if sent >= LOSS_LEAST else None
 
 
 def observe(model: PathModel, counters: PathCounters, now: float) -> PathModel:

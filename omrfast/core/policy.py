@@ -54,10 +54,14 @@ def enter(record: PathRecord, state: PathState, reason: str, now: float) -> Path
     if state not in TRANSITIONS[record.state]:
         raise IllegalTransition(f"{record.config.name}: {record.state} -> {state} ({reason})")
     returns = record.suspicion is not None and record.suspicion.before is state
+    rises = state is _S.DEGRADED and record.state in (_S.DOWN, _S.PROBATION)
+    falls = state in (_S.DOWN, _S.DEGRADED) and not rises
     record = replace(record, state=state, since=now, reason=reason, good_since=None, bad_since=None)
     if state is not _S.SUSPECT:
         record = replace(record, suspicion=None)
-    if state in (_S.DOWN, _S.DEGRADED) and not returns:
+    if state is not _S.SUSPECT and not returns:
+        record = replace(record, admitted=False)
+    if falls and not returns:
         penalty = limits.damped(record.penalty, now - record.penalty_at) + 1
         record = replace(record, penalty=penalty, penalty_at=now)
     if state in (_S.DOWN, _S.PROBATION):
@@ -244,9 +248,18 @@ def _judge_quality(record: PathRecord, now: float) -> PathRecord:
     if not limits.is_good(record.model, quality, now):
         return replace(record, good_since=None)
     since = now if record.good_since is None else record.good_since
-    if now - since < limits.recover_time(quality, record.penalty):
-        return replace(record, good_since=since)
+    needed = limits.recover_time(quality, record.penalty)
+    if now - since < needed:
+        return _admit(replace(record, good_since=since), now - since, needed)
     return enter(record, _S.UP, f"good for {now - since:.1f} s", now)
+
+
+def _admit(record: PathRecord, good_for: float, needed: float) -> PathRecord:
+    """Half of the probation on probes alone, the other half as backup."""
+    if record.state is not _S.PROBATION or record.admitted or good_for < needed / 2:
+        return record
+    reason = f"good for {good_for:.1f} s: back as backup, active after {needed:.1f} s"
+    return replace(record, admitted=True, reason=reason)
 
 
 # --- probes and deadlines -----------------------------------------------------------------------

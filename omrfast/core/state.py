@@ -38,6 +38,8 @@ class PathRecord:
     suspicion: Suspicion | None = None
     bad_since: float | None = None
     good_since: float | None = None
+    admitted: bool = False
+    """On probation: has answered for long enough to come back as backup."""
     answered_at: float = NEVER
     """Last probe reply."""
     next_probe: float = NEVER

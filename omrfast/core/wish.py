@@ -30,14 +30,14 @@ def wishes(state: CoreState, now: float) -> tuple[tuple[str, Wish], ...]:
     At least one path stays present, without the backup flag that a demotion would give it and
     without a penalty on its routes: the least bad one, if none is good.
     """
-    wished = {record.config.name: _alone(record, now) for record in state.paths}
+    wished = {record.config.name: _alone(record) for record in state.paths}
     usable = [record for record in state.paths if record.config.role is not Role.OFF]
     if usable:
         _keep_one(wished, usable, now)
     return tuple(wished.items())
 
 
-def _alone(record: PathRecord, now: float) -> Wish:
+def _alone(record: PathRecord) -> Wish:
     """The wish for a path as if there were no other."""
     if record.config.role is Role.OFF:
         return Wish(present=False, penalty=PENALTY_DOWN)
@@ -48,19 +48,10 @@ def _alone(record: PathRecord, now: float) -> Wish:
         case PathState.DEGRADED:
             return Wish(present=True, backup=True, penalty=PENALTY_DEGRADED)
         case PathState.PROBATION:
-            return _on_probation(record, now)
+            return Wish(present=record.admitted, backup=True, penalty=PENALTY_PROBATION)
         case PathState.DOWN:
             return Wish(present=False, penalty=PENALTY_DOWN)
     return Wish()
-
-
-def _on_probation(record: PathRecord, now: float) -> Wish:
-    """Half of the time on probes alone, then as backup."""
-    needed = limits.recover_time(record.config.quality, record.penalty)
-    proven = record.good_since is not None and now - record.good_since >= needed / 2
-    if proven:
-        return Wish(present=True, backup=True, penalty=PENALTY_PROBATION)
-    return Wish(present=False, penalty=PENALTY_PROBATION)
 
 
 def _keep_one(wished: dict[str, Wish], usable: list[PathRecord], now: float) -> None:

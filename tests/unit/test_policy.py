@@ -75,9 +75,10 @@ def test_recovery_goes_through_probation_and_backup() -> None:
     for _ in range(80):
         world.run(0.05)
         wish = world.wishes["one"]
-        if not seen or seen[-1] != (wish.present, wish.backup):
-            seen.append((wish.present, wish.backup))
-    assert [(p, b if p else None) for p, b in seen] == [(False, None), (True, True), (True, False)]
+        shown = (wish.present, wish.backup if wish.present else None)
+        if seen[-1:] != [shown]:
+            seen.append(shown)
+    assert seen == [(False, None), (True, True), (True, False)]
     took = world.entered("one", "up", healed)
     assert took is not None
     assert QUICK.recover_after <= took <= QUICK.recover_after + 2
@@ -225,6 +226,39 @@ def test_flapping_makes_coming_back_slower() -> None:
         times.append(took)
     assert times == sorted(times)
     assert times[-1] > 2 * times[0]
+
+
+def test_what_is_lost_in_an_outage_does_not_keep_a_path_away() -> None:
+    world = two(upload=0.002)
+    world.paths["one"].dead = True
+    world.paths["one"].loss_every = 3
+    world.run(2.0)
+    world.paths["one"].dead = False
+    world.paths["one"].loss_every = 0
+    healed = world.now
+    world.run(8.0)
+    assert world.states("one", healed) == ["probation", "up"]
+
+
+def test_trouble_on_probation_does_not_take_the_endpoint_away_again() -> None:
+    world = two()
+    world.link("one", up=False)
+    world.link("one", up=True)
+    world.run(1.5)
+    assert world.wishes["one"].present is True
+    kept = set()
+    for step in range(40):
+        world.paths["one"].rtt = min(0.240, 0.040 + step * 0.010)
+        world.run(0.1)
+        kept.add(world.wishes["one"].present)
+    assert kept == {True}
+
+
+def test_a_late_answer_is_the_same_incident() -> None:
+    world = two(upload=0.020)
+    world.paths["one"].rtt = 0.340
+    world.run(3.0)
+    assert world.state.path("one").penalty == pytest.approx(1.0, abs=0.05)
 
 
 def test_an_idle_router_is_hardly_woken() -> None:
