@@ -16,6 +16,7 @@ from dataclasses import replace
 from omrfast.core import limits
 from omrfast.core import model as measure
 from omrfast.core.config import PathConfig
+from omrfast.core.schedule import answer_limit, send_due, wake
 from omrfast.core.state import (
     CoreState,
     Decision,
@@ -95,7 +96,7 @@ def step(state: CoreState, event: Event, now: float) -> Outcome:
     for record in state.paths:
         due = False
         if record.config.role is not Role.OFF:
-            record, due = _send_due(_judge(record, state.targets_answer, now), now)
+            record, due = send_due(_judge(record, state.targets_answer, now), now)
         records.append(record)
         if due:
             probes.append(record.config.name)
@@ -109,7 +110,7 @@ def step(state: CoreState, event: Event, now: float) -> Outcome:
         decisions=decisions,
         probes=tuple(probes),
         aborts=frozenset(d.path for d in decisions if d.state is _S.DOWN and d.path in given_up),
-        wake_at=min((_wake(record, now) for record in state.paths), default=now + limits.BUSY),
+        wake_at=min((wake(record, now) for record in state.paths), default=now + limits.BUSY),
     )
 
 
@@ -186,7 +187,7 @@ def _silence(record: PathRecord, now: float) -> str | None:
         return None
     asked = counters.asked
     if asked is not None and asked > record.heard:
-        limit = _answer_limit(record, asked)
+        limit = answer_limit(record, asked)
         if seen - asked > limit:
             return f"unanswered for {(seen - asked) * 1e3:.0f} ms (limit {limit * 1e3:.0f} ms)"
     most = limits.quiet_limit(record.model)
@@ -194,10 +195,6 @@ def _silence(record: PathRecord, now: float) -> str | None:
     if most is not None and quiet > most:
         return f"silent for {quiet * 1e3:.0f} ms (limit {most * 1e3:.0f} ms)"
     return None
-
-
-def _answer_limit(record: PathRecord, asked: float) -> float:
-    return limits.unanswered_limit(record.model, after_quiet=asked - record.heard > limits.BUSY)
 
 
 def _suspect(record: PathRecord, sign: str, targets_answer: bool, now: float) -> PathRecord:
@@ -262,69 +259,7 @@ def _admit(record: PathRecord, good_for: float, needed: float) -> PathRecord:
     return replace(record, admitted=True, reason=reason)
 
 
-# --- probes and deadlines -----------------------------------------------------------------------
-
-
-def _send_due(record: PathRecord, now: float) -> tuple[PathRecord, bool]:
-    """Whether a probe is to leave now, and the record that has taken note of it."""
-    if not record.link_up or now < _probe_at(record, now):
-        return record, False
-    suspicion = record.suspicion
-    if suspicion is not None:
-        spacing = limits.burst_spacing(record.model)
-        suspicion = replace(
-            suspicion, burst_left=suspicion.burst_left - 1, next_probe=now + spacing
-        )
-    return (
-        replace(
-            record,
-            suspicion=suspicion,
-            model=measure.probe_sent(record.model, now),
-            next_probe=now + _interval(record, now),
-        ),
-        True,
-    )
-
-
-def _probe_at(record: PathRecord, now: float) -> float:
-    """When the next probe is due: never while traffic itself measures a good path."""
-    if record.suspicion is not None:
-        return record.suspicion.next_probe if record.suspicion.burst_left else float("inf")
-    if record.state is _S.UP:
-        return max(record.next_probe, record.model.passive_at + _interval(record, now))
-    return record.next_probe
-
-
-def _interval(record: PathRecord, now: float) -> float:
-    lasts_long = now - record.since > limits.SLOW_AFTER
-    if record.state is _S.DOWN:
-        return limits.DOWN_PROBE_SLOW if lasts_long else limits.DOWN_PROBE
-    if record.state in (_S.DEGRADED, _S.PROBATION, _S.UNKNOWN):
-        return limits.WATCH_PROBE_SLOW if lasts_long else limits.WATCH_PROBE
-    if record.model.smoothed < measure.SETTLED and not lasts_long:
-        return limits.WATCH_PROBE
-    return limits.IDLE_PROBE[record.config.role]
-
-
-def _wake(record: PathRecord, now: float) -> float:
-    """The earliest moment at which this path's judgement could change without an event."""
-    if not record.link_up or record.config.role is Role.OFF:
-        return now + limits.BUSY
-    due = min(_probe_at(record, now), now + limits.BUSY)
-    if record.suspicion is not None:
-        return min(due, record.suspicion.deadline)
-    counters = record.model.counters
-    if counters is None or record.state is _S.DOWN:
-        return due
-    asked = counters.asked
-    if asked is not None and asked > record.heard:
-        due = min(due, max(asked + _answer_limit(record, asked), record.calm_until))
-    elif counters.last_tx is not None and now - counters.last_tx < limits.BUSY:
-        due = min(due, now + limits.unanswered_limit(record.model, after_quiet=False))
-    most = limits.quiet_limit(record.model)
-    if most is not None:
-        due = min(due, max(record.heard + most, record.calm_until))
-    return due
+# --- the paths of an agent -----------------------------------------------------------------------
 
 
 def start(records: tuple[PathRecord, ...], now: float) -> CoreState:
