@@ -9,7 +9,7 @@ import pytest
 from omrfast.shim._shim import lib
 
 from . import packets
-from .machine import Machine, Step, into, out
+from .machine import PATH, START_NS, Machine, Step, into, out
 from .packets import LAYOUTS, Layout, Options, timestamps
 from .test_tcp import (
     BUSY,
@@ -245,3 +245,20 @@ def test_an_option_of_a_wrong_length_is_left_out(machine: Machine, name: str, eg
     assert found.flow == expected.flow
     assert found.counters == {**expected.counters, "malformed": 1}
     assert found.events == expected.events
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+def test_an_event_names_its_flow(machine: Machine, layout: Layout) -> None:
+    machine.reset(layout)
+    for step in JOIN:
+        machine.send(step, layout)
+    ready = machine.plane.events()[-1]
+    assert (ready.kind, ready.egress, ready.path) == ("flow_ready", False, PATH)
+    assert (ready.local, ready.local_port) == (packets.LOCAL[layout.version], packets.LOCAL_PORT)
+    assert (ready.remote, ready.remote_port) == (
+        packets.REMOTE[layout.version],
+        packets.REMOTE_PORT,
+    )
+    assert (ready.token, ready.local_id, ready.remote_id) == (TOKEN, 3, 7)
+    assert ready.tcp_flags == 0x12
+    assert ready.at == pytest.approx((START_NS + 20_000_000) / 1e9)

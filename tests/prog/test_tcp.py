@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from omrfast.shim._shim import lib
 
+from omrfast.dataplane.reader import DataPlane
+
 from . import packets
 from .machine import PATH, Machine, Nonzero, Outcome, Step, into, out, with_volume
 from .packets import LAYOUTS, Layout, timestamps
@@ -530,3 +532,18 @@ def test_sequence_numbers_wrap(machine: Machine) -> None:
     assert found.flow["rtt_samples"] == 2
     assert found.counters["rtt_sum_us"] == 60_000
     assert found.counters["retransmitted_segments"] == 1
+
+
+def test_super_packets_that_arrive(plane: DataPlane) -> None:
+    """GRO has put segments together before TC sees them; XDP is before GRO."""
+    steps = [
+        *HANDSHAKE,
+        into("A", 5001, 1001, 3000, gso=(3, 1000), after=8),
+        into("A", 6001, 1001, 3000, gso=(3, 1000)),
+    ]
+    flow = {**FLOW, "rcv_nxt": 9001, "rx_segments": 6, "refilled_segments": 2, "last_rx_j": 32.0}
+    counters = {**COUNTERS, "rx_segments": 6, "refilled_segments": 2}
+    expected = Outcome(flow, counters, {**LIVE, "last_rx": 32.0}, EVENTS)
+    layout = packets.LAYOUTS[0]
+    found = Machine(plane, xdp=False).run(steps, layout)
+    assert found == with_volume(expected, steps, layout)
