@@ -20,7 +20,11 @@
 #ifndef OMR_DATAPATH_H
 #define OMR_DATAPATH_H
 
+#include "arrived.h"
+#include "parse.h"
 #include "passage.h"
+#include "path.h"
+#include "sent.h"
 
 OMR_INLINE void omr_event_addresses(struct omr_event *event, const struct omr_packet *p)
 {

@@ -4,8 +4,6 @@
 #define OMR_PASSAGE_H
 
 #include "flow.h"
-#include "parse.h"
-#include "path.h"
 
 /*
  * One packet on its way through: everything that its functions share. Kept in a per-CPU map; hooks
