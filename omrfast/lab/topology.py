@@ -201,20 +201,15 @@ class Lab:
         self._start_links()
 
     def _basic_sysctls(self, name: str) -> None:
-        forwards = not name.endswith(("-wire", "-lan"))
-        netns.sysctl(
-            name,
-            {
-                "net/ipv6/conf/all/disable_ipv6": int(not self.spec.ipv6 or name.endswith("-wire")),
-                "net/ipv6/conf/default/disable_ipv6": int(
-                    not self.spec.ipv6 or name.endswith("-wire")
-                ),
-                "net/ipv6/conf/all/forwarding": int(forwards),
-                "net/ipv4/conf/all/rp_filter": 0,
-                "net/ipv4/conf/default/rp_filter": 0,
-                "net/ipv4/ip_forward": int(forwards),
-            },
-        )
+        forwards = int(not name.endswith(("-wire", "-lan")))
+        values = {"net/ipv4/ip_forward": forwards, "net/ipv6/conf/all/forwarding": forwards}
+        six_off = int(not self.spec.ipv6 or name.endswith("-wire"))
+        for scope in ("all", "default"):
+            values[f"net/ipv4/conf/{scope}/rp_filter"] = 0
+            values[f"net/ipv6/conf/{scope}/disable_ipv6"] = six_off
+            # Link-local addresses are usable at once, or the first seconds of traffic are lost.
+            values[f"net/ipv6/conf/{scope}/accept_dad"] = 0
+        netns.sysctl(name, values)
 
     def _server(self, v: int) -> None:
         inet, vps = self.ns("inet"), self.ns(f"vps{v}")
