@@ -93,6 +93,16 @@ class Subflow:
     flags: frozenset[str]
     """Keys of MPTCP_SUBFLOW_FLAGS."""
 
+    @property
+    def joined(self) -> bool:
+        """Not the initial subflow."""
+        return bool(self.flags & {"join_rem", "join_loc"})
+
+    @property
+    def backup(self) -> bool:
+        """Backup asked for by either end."""
+        return bool(self.flags & {"bkup_rem", "bkup_loc"})
+
 
 @dataclass(frozen=True, slots=True)
 class _Socket:

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from omrfast.act.sockets import Subflow
 from omrfast.export import client
 from omrfast.lab.agentproc import Agent
-from omrfast.lab.diag import SubflowInfo, subflow_info
+from omrfast.lab.diag import subflow_info
 from omrfast.lab.topology import Lab, TopologySpec, UplinkSpec
 from omrfast.lab.traffic import Stream, StreamSpec
 from tests.lab.conftest import eventually
@@ -21,11 +22,11 @@ SAMPLES = 40
 NO_ACTION = {"quality": {"max_rtt": "10s", "max_loss": "100%", "max_jitter": "10s"}}
 
 
-def by_port(lab: Lab, part: str) -> dict[int, SubflowInfo]:
+def by_port(lab: Lab, part: str) -> dict[int, Subflow]:
     """Established sockets with traffic, by the client's port (carriers' NAT keeps it)."""
     found = subflow_info(lab.ns(part))
     port = (lambda s: s.local_port) if part == "router" else (lambda s: s.remote_port)
-    return {port(s): s for s in found if s.state == "established" and s.data_segments_out > 50}
+    return {port(s): s for s in found if s.state == "established" and s.data_segs_out > 50}
 
 
 def flows(agent: Agent) -> dict[int, dict[str, Any]]:
@@ -50,7 +51,8 @@ def test_smoothed_rtt_is_the_kernel_s(rtt: float, direction: str) -> None:
                     ours = flows(agent)
                     for port, info in kernel.items():
                         if port in ours and ours[port]["rtt_ms"]["smoothed"] is not None:
-                            pairs[port].append((ours[port]["rtt_ms"]["smoothed"], info.rtt * 1e3))
+                            seen = (ours[port]["rtt_ms"]["smoothed"], (info.rtt or 0) * 1e3)
+                            pairs[port].append(seen)
         finally:
             agent.stop()
     assert len(pairs) == 2, "both subflows were measured"
