@@ -77,7 +77,7 @@ class Agent:
         self._dry_run = dry_run
         self._reload_config = reload
         self._board = Board(dry_run=dry_run)
-        self._ready = False
+        self._ready = asyncio.Event()
         self._bindings: dict[str, Binding] = {}
         self._missing: dict[str, str] = {}
         self._state = CoreState((), time.monotonic())
@@ -105,7 +105,7 @@ class Agent:
             loop.add_signal_handler(number, self._stopping.set)
         control = ControlServer(
             self._config.agent.run_dir,
-            control_handlers(self.snapshot, self._flows, self._board.events),
+            control_handlers(self._answer, self._flows, self._board.events),
         )
         await control.start()
         try:
@@ -143,7 +143,7 @@ class Agent:
         self._closers.append(self._probing.close)
         self._state = policy.start(tuple(PathRecord(path) for path in paths), loop.time())
         await self._bind(observed)
-        self._ready = True
+        self._ready.set()
         metrics = MetricsServer(lambda: self._board.published)
         if self._config.metrics.listen:
             metrics.start(self._config.metrics.listen)
@@ -332,10 +332,12 @@ class Agent:
 
     # --- what is shown ---------------------------------------------------------------------------
 
+    async def _answer(self) -> Snapshot:
+        await self._ready.wait()
+        return self.snapshot()
+
     def snapshot(self) -> Snapshot:
         """What is shown, as of now. On the loop's thread; others read what was published."""
-        if not self._ready:
-            return self._board.published
         return self._board.publish(
             self._state,
             self._bindings,
@@ -345,4 +347,5 @@ class Agent:
         )
 
     async def _flows(self, top: int) -> list[FlowView]:
+        await self._ready.wait()
         return await asyncio.to_thread(self._meter.flows, top)

@@ -31,17 +31,20 @@ def _top(params: Params) -> int:
 
 
 def control_handlers(
-    snapshot: Callable[[], Snapshot],
+    snapshot: Callable[[], Awaitable[Snapshot]],
     flows: Callable[[int], Awaitable[Sequence[FlowView]]],
     events: EventLog,
 ) -> dict[str, Handler]:
-    """Handlers for ControlServer; ``flows(n)`` scans and gives the n flows with most bytes."""
+    """Handlers for ControlServer; ``flows(n)`` scans and gives the n flows with most bytes.
+
+    An agent that is still starting answers when it has started.
+    """
 
     async def status(params: Params) -> Json:
-        return status_json(snapshot())
+        return status_json(await snapshot())
 
     async def health(params: Params) -> Json:
-        return health_json(snapshot())
+        return health_json(await snapshot())
 
     async def top_flows(params: Params) -> list[Json]:
         return [flow_json(flow) for flow in await flows(_top(params))]

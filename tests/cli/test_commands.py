@@ -58,7 +58,10 @@ def agent(config: str, shown: Snapshot, kept: int = 1) -> Iterator[EventLog]:
     async def flows(top: int) -> list[FlowView]:
         return [FLOW] * min(top, 3)
 
-    server = ControlServer(run_dir, control_handlers(lambda: shown, flows, log))
+    async def snapshot() -> Snapshot:
+        return shown
+
+    server = ControlServer(run_dir, control_handlers(snapshot, flows, log))
     try:
         asyncio.run_coroutine_threadsafe(server.start(), loop).result(10)
         for _ in range(kept):

@@ -19,12 +19,17 @@ from typing import Any
 import pytest
 from snapshots import EVENT, FLOW, snapshot
 
+from omrfast.core.types import Snapshot
 from omrfast.export import control
 from omrfast.export.client import NoAgentError, agent_answers, request, stream
 from omrfast.export.control import ControlError, ControlServer, Handler, peer_pid, socket_path
 from omrfast.export.events import EventLog
 from omrfast.export.handlers import control_handlers
 from omrfast.export.status import status_json
+
+
+async def now() -> Snapshot:
+    return snapshot()
 
 
 class Server:
@@ -241,7 +246,7 @@ def test_a_follower_that_leaves_is_forgotten(run_dir: str) -> None:
     async def flows(top: int) -> list[Any]:
         return [FLOW][:top]
 
-    handlers = control_handlers(snapshot, flows, log)
+    handlers = control_handlers(now, flows, log)
     with serving(run_dir, handlers) as server:
         server.call(lambda: log.append(EVENT))
         items = stream(run_dir, "follow")
@@ -267,7 +272,7 @@ def test_streams_end_when_the_agent_stops(run_dir: str) -> None:
         return []
 
     seen: list[Any] = []
-    with serving(run_dir, control_handlers(snapshot, flows, log)) as server:
+    with serving(run_dir, control_handlers(now, flows, log)) as server:
         follower = threading.Thread(target=lambda: seen.extend(stream(run_dir, "follow")))
         follower.start()
         while not server.call(lambda: len(log._followers)):
