@@ -147,7 +147,8 @@ struct omr_flow_rx {
 	__u8 tsecho_done;
 	__u16 flags; /* enum omr_flow_rx_flag */
 	__u8 remote_id;
-	__u8 zero[3];
+	__u8 since_sample; /* packets that arrived since the last RTT sample; saturates */
+	__u8 zero[2];
 };
 
 struct omr_flow {

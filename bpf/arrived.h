@@ -148,6 +148,8 @@ OMR_INLINE int omr_flow_arrived(struct omr_flow *flow, const struct omr_packet *
 	    distance + OMR_WINDOW_LARGEST > 2U * OMR_WINDOW_LARGEST)
 		return 0;
 	rx->rx_bytes += bytes;
+	if (rx->since_sample < OMR_WEIGHT_MOST)
+		rx->since_sample++;
 	e->gap_j = now_j - rx->last_rx_j;
 	if (rx->last_rx_j != now_j)
 		OMR_WRITE(rx->last_rx_j, now_j);

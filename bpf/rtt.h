@@ -18,6 +18,7 @@
 enum {
 	OMR_RTT_LONGEST_US = 1 << 28, /* so that srtt_us8 fits; nothing real takes four minutes */
 	OMR_ECHO_DENSE = 8,
+	OMR_WEIGHT_MOST = 4, /* packets */
 };
 
 OMR_INLINE int omr_sample_open(struct omr_flow *flow)
@@ -103,13 +104,16 @@ OMR_INLINE __u32 omr_sample_us(__u64 sent_ns, __u64 now_ns)
 }
 
 /*
- * RFC 6298 section 2 with alpha 1/8 and beta 1/4. Returns |sample - SRTT before it|, 0 for the
- * first one.
+ * RFC 6298 section 2 with alpha 1/8 and beta 1/4. Linux feeds it at every acknowledgement
+ * (net/ipv4/tcp_input.c, tcp_rtt_estimator), we once a round trip: so a sample for which several
+ * packets arrived since the one before moves SRTT as far as nearly as many would, by 1/4 or 1/2.
+ * Returns |sample - SRTT before it|, 0 for the first one.
  */
 OMR_INLINE __u32 omr_estimate(struct omr_flow_rx *rx, __u32 us)
 {
 	__s32 error = us - (rx->srtt_us8 >> 3);
 	__u32 deviation = error < 0 ? -error : error;
+	__u32 alpha_us8 = rx->since_sample >= OMR_WEIGHT_MOST ? 4 : rx->since_sample >= 2 ? 2 : 1;
 
 	if (!rx->rtt_samples || us < rx->min_rtt_us)
 		rx->min_rtt_us = us;
@@ -118,9 +122,10 @@ OMR_INLINE __u32 omr_estimate(struct omr_flow_rx *rx, __u32 us)
 		rx->rttvar_us4 = us << 1;
 		deviation = 0;
 	} else {
-		rx->srtt_us8 += error;
+		rx->srtt_us8 += error * (__s32)alpha_us8;
 		rx->rttvar_us4 += deviation - (rx->rttvar_us4 >> 2);
 	}
+	rx->since_sample = 0;
 	rx->rtt_samples++;
 	return deviation;
 }

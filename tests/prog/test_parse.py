@@ -178,6 +178,7 @@ def test_followed_to_tcp(machine: Machine, layout: Layout, inner: Packet) -> Non
     steps = [*HANDSHAKE, step]
     flow = {
         **FLOW,
+        "since_sample": 1,
         "rcv_nxt": 5102,
         "rx_segments": 1,
         "rx_flags": FLOW["rx_flags"] | lib.OMR_RX_FIN,
