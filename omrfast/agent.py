@@ -241,7 +241,7 @@ class Agent:
         """Records of the data path's ring; a path that became busy is watched from now on."""
         for path, event in self._meter.events():
             if event.kind != "busy":
-                self._board.subflow(path, str(event))
+                self._board.flow(path, event)
         self._tick()
 
     def _changed(self, event: watch.Event) -> None:

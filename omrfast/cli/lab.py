@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -133,7 +133,9 @@ def _link(args: argparse.Namespace) -> int:
         if changes:
             control.change(args.uplink, args.direction, changes)
         for direction in (links.UP, links.DOWN):
-            print(f"{args.uplink} {direction}: {control.stats(args.uplink, direction)}")
+            counted = asdict(control.stats(args.uplink, direction))
+            words = ", ".join(f"{name} {count}" for name, count in counted.items() if count)
+            print(f"{args.uplink} {direction}: {words or 'nothing yet'}")
     finally:
         control.close()
     return FINE

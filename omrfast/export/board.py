@@ -11,10 +11,36 @@ from omrfast import __version__
 from omrfast.core.plan import Binding
 from omrfast.core.state import CoreState, Decision
 from omrfast.core.types import ActionView, EventView, PathState, Snapshot
+from omrfast.dataplane.flows import PathEvent
 from omrfast.export.events import EventLog
 from omrfast.export.snapshot import Figures, History, build
 
 log = logging.getLogger(__name__)
+
+
+_FLOW_WORDS = {
+    "flow_open": "opening",
+    "flow_ready": "open",
+    "flow_close": "closing",
+    "priority": "priority",
+}
+
+
+def describe_flow(event: PathEvent) -> str:
+    """One line about a subflow: what happened, who with whom, of which connection."""
+    what = _FLOW_WORDS.get(event.kind, event.kind)
+    if event.kind == "priority":
+        by = "we ask" if event.egress else "the peer asks"
+        what = f"{by} for {'backup' if event.backup else 'no backup'}"
+    ends = (
+        f"{_endpoint(event.local, event.local_port)} - {_endpoint(event.remote, event.remote_port)}"
+    )
+    token = "" if event.token is None else f", token {event.token:08x}"
+    return f"{what}: {ends}{token}"
+
+
+def _endpoint(address: str, port: int) -> str:
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 class Board:
@@ -43,9 +69,9 @@ class Board:
         details = (("reason", action.reason), ("took_ms", action.took_ms))
         self.events.append(EventView(action.at, "action", action.path, text, details))
 
-    def subflow(self, path: str, text: str) -> None:
-        """The data path told of a subflow."""
-        self.events.append(EventView(time.time(), "subflow", path, text))
+    def flow(self, path: str, event: PathEvent) -> None:
+        """The data path told of a TCP flow."""
+        self.events.append(EventView(time.time(), "subflow", path, describe_flow(event)))
 
     def agent(self, text: str) -> None:
         """Something about the agent itself."""
