@@ -16,7 +16,9 @@ LEAST_SLACK = 0.02
 """Deviation allowed at least: covers two jiffies at 100 Hz and a busy scheduler."""
 WAKE_SLACK = 0.2
 """More for the first packet after a quiet time: a modem may have to leave its idle mode."""
+DENSE_GAP = 0.02
 DENSE = 8
+"""Packets of any kind this close together; a pause of so many gaps is out of the ordinary."""
 DENSE_SLACK = 0.01
 PROOF_LEAST = 0.04
 PROOF_UNANSWERING = 1.0
@@ -83,7 +85,7 @@ def quiet_limit(model: PathModel) -> float | None:
     if gap is not None:
         limits.append(max(srtt(model) / 2, 2 * gap) + slack(model))
     gap = steady(model.arrivals)
-    if gap is not None:
+    if gap is not None and gap <= DENSE_GAP:
         limits.append(max(srtt(model) / 3, DENSE * gap) + max(2 * model.rttvar, DENSE_SLACK))
     return min(limits, default=None)
 
