@@ -148,7 +148,8 @@ struct omr_flow_rx {
 	__u16 flags; /* enum omr_flow_rx_flag */
 	__u8 remote_id;
 	__u8 since_sample; /* packets that arrived since the last RTT sample; saturates */
-	__u8 zero[2];
+	__u8 echo_gap_j;   /* longest gap between arrivals since the echo was armed; saturates */
+	__u8 zero;
 };
 
 struct omr_flow {

@@ -150,7 +150,7 @@ OMR_INLINE int omr_flow_arrived(struct omr_flow *flow, const struct omr_packet *
 	rx->rx_bytes += bytes;
 	if (rx->since_sample < OMR_WEIGHT_MOST)
 		rx->since_sample++;
-	e->gap_j = now_j - rx->last_rx_j;
+	e->gap_j = omr_echo_gap(flow, now_j - rx->last_rx_j);
 	if (rx->last_rx_j != now_j)
 		OMR_WRITE(rx->last_rx_j, now_j);
 	if (ack == OMR_ACK_GOOD)

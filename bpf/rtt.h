@@ -18,7 +18,8 @@
 enum {
 	OMR_RTT_LONGEST_US = 1 << 28, /* so that srtt_us8 fits; nothing real takes four minutes */
 	OMR_ECHO_DENSE = 8,
-	OMR_WEIGHT_MOST = 4, /* packets */
+	OMR_GAP_LONGEST = 255, /* jiffies: as many as echo_gap_j holds */
+	OMR_WEIGHT_MOST = 4,   /* packets */
 };
 
 OMR_INLINE int omr_sample_open(struct omr_flow *flow)
@@ -72,25 +73,48 @@ OMR_INLINE __u64 omr_sample_finish(struct omr_flow *flow, __u32 una, __u32 ack)
 	return omr_before(una, sample_ack) ? sent_ns : 0;
 }
 
-/* The same for a timestamp that comes back with payload (RFC 7323); TSecr 0 says nothing. */
-OMR_INLINE __u64 omr_echo_finish(struct omr_flow *flow, const struct omr_packet *p)
+/*
+ * A packet arrives gap_j jiffies after the one before. Returns the longest such gap since the echo
+ * was armed, this one included, whether the packet echoes or not; 0 if none is open.
+ */
+OMR_INLINE __u32 omr_echo_gap(struct omr_flow *flow, __u32 gap_j)
 {
-	__u8 number = OMR_READ(flow->tx.tsecho_no);
-
-	if (number == flow->rx.tsecho_done || !p->payload || !p->tsecr ||
-	    omr_before(p->tsecr, OMR_READ(flow->tx.tsecho_val)))
+	if (!omr_echo_open(flow))
 		return 0;
-	OMR_WRITE(flow->rx.tsecho_done, number);
-	return OMR_READ(flow->tx.tsecho_sent_ns);
+	if (gap_j > OMR_GAP_LONGEST)
+		gap_j = OMR_GAP_LONGEST;
+	if (gap_j > flow->rx.echo_gap_j)
+		flow->rx.echo_gap_j = gap_j;
+	return flow->rx.echo_gap_j;
 }
 
 /*
- * A sender that paused answers late: an echo counts only if the stream was dense, its last gap
- * (jiffies) at most one, or at most an eighth of the sample.
+ * A timestamp comes back (RFC 7323); TSecr 0 says nothing. Only the first packet that echoes it
+ * tells the time, and only with payload: a bare acknowledgement may have been delayed.
+ */
+OMR_INLINE __u64 omr_echo_finish(struct omr_flow *flow, const struct omr_packet *p)
+{
+	__u8 number = OMR_READ(flow->tx.tsecho_no);
+	__u64 sent_ns;
+
+	if (number == flow->rx.tsecho_done || !p->tsecr ||
+	    omr_before(p->tsecr, OMR_READ(flow->tx.tsecho_val)))
+		return 0;
+	sent_ns = OMR_READ(flow->tx.tsecho_sent_ns);
+	flow->rx.echo_gap_j = 0;
+	OMR_WRITE(flow->rx.tsecho_done, number);
+	return p->payload ? sent_ns : 0;
+}
+
+/*
+ * A sender that paused answers late, by its pause at most. So an echo counts only if no gap during
+ * it was longer than one jiffy or an eighth of the sample: of the sample and not of SRTT, or a link
+ * that is slow enough to space the packets out would never show that its queue has grown.
  */
 OMR_INLINE int omr_echo_dense(__u32 gap_j, __u32 us, __u64 hz)
 {
-	return gap_j <= 1 || (__u64)gap_j * 1000000 * OMR_ECHO_DENSE <= us * hz;
+	return gap_j <= 1 ||
+	       (gap_j < OMR_GAP_LONGEST && (__u64)gap_j * 1000000 * OMR_ECHO_DENSE <= us * hz);
 }
 
 /* Microseconds between two readings, at least 1. */

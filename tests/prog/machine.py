@@ -76,7 +76,8 @@ class Outcome:
     """What a case expects, and what a run leaves; only what is not zero is listed."""
 
     flow: Nonzero | None = None
-    """Members of tx and rx; instants as milliseconds since the start; None: no entry."""
+    """Members of tx and rx; instants as milliseconds since the start, echo_gap_j in
+    milliseconds; None: no entry."""
     counters: Nonzero = field(default_factory=dict)
     live: dict[str, float] = field(default_factory=dict)
     """asked, last_tx, last_rx: milliseconds since the start."""
@@ -161,6 +162,8 @@ class Machine:
         for name in ("unacked_since_j", "last_rx_j"):
             if name in members:
                 members[name] = self._since(members[name], 32)
+        if "echo_gap_j" in members:
+            members["echo_gap_j"] *= 1000 / self.plane.hz
         return members
 
     def counters(self) -> Nonzero:

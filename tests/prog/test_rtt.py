@@ -74,48 +74,111 @@ TS_HANDSHAKE = [
 TS_FLOW = {**FLOW, "tsecho_sent_ns": 24.0, "tsecho_val": 19, "tsval_max": 19, "tsecho_no": 1}
 
 
-def echo_case(
-    about: str, steps: list[Step], flow: Nonzero, counters: Nonzero, last_rx: float
-) -> Case:
-    segments = {"rx_segments": counters["rx_segments"], "last_rx_j": last_rx}
+def stream(count: int, every: float, echo: int, *, start: int = 5001, last: int = 0) -> list[Step]:
+    """Data of 100 bytes each, `every` milliseconds; all echo the same, except perhaps the last."""
+    echoes = [echo] * (count - 1) + [last or echo]
+    return [
+        into("A", start + 100 * i, 1001, 100, options=timestamps(1, echoes[i]), after=every)
+        for i in range(count)
+    ]
+
+
+def bare(echo: int, after: float = 0) -> Step:
+    return into("A", 5001, 1001, options=timestamps(1, echo), after=after)
+
+
+def echo_case(about: str, steps: list[Step], flow: Nonzero, samples: Nonzero | None = None) -> Case:
+    """What a case says is what becomes of the echo; the rest is what data does anyway."""
+    carried = [step for step in steps if step.payload]
+    last_rx = 24.0 + sum(step.after for step in steps)
+    arrived = {
+        "rx_segments": len(carried),
+        "rcv_nxt": max(step.seq + step.payload for step in carried),
+        "last_rx_j": last_rx,
+    }
+    sent = [24.0 + sum(s.after for s in steps[: i + 1]) for i, s in enumerate(steps) if s.egress]
     return Case(
         about,
         TS_HANDSHAKE + steps,
-        {**TS_FLOW, **segments, **flow},
-        {**COUNTERS, **counters},
-        {**LIVE, "last_rx": last_rx},
+        {**TS_FLOW, **arrived, **flow},
+        {**COUNTERS, "rx_segments": len(carried), **(samples or {})},
+        {**LIVE, "last_tx": sent[-1] if sent else 24.0, "last_rx": last_rx},
         EVENTS,
     )
 
 
+OLD, NEW, NEXT = 2**32 - 5, 19, 20
+CLOSED = {"tsecho_done": 1}
+# 40 ms, after one of 20 ms, with more than three packets between them
+SAMPLE_40: Nonzero = {"rtt_samples": 2, "srtt_us8": 240_000, "rttvar_us4": 50_000}
+COUNTED_40: Nonzero = {"rtt_samples": 2, "rtt_sum_us": 60_000, "rtt_dev_sum_us": 20_000}
+
 ECHO = [
     echo_case(
         "a dense stream gives a sample, across the wrap of TSval",
-        [
-            into("A", 5001, 1001, 100, options=timestamps(1, 2**32 - 5), after=16),
-            into("A", 5101, 1001, 100, options=timestamps(2, 19), after=4),
-        ],
-        # 20 ms again: RTTVAR shrinks by a quarter
-        {"rcv_nxt": 5201, "tsecho_done": 1, "rtt_samples": 2, "rttvar_us4": 30_000},
-        {"rx_segments": 2, "rtt_samples": 2, "rtt_sum_us": 40_000},
-        44.0,
+        [bare(OLD), *stream(10, 4, OLD, last=NEW)],
+        {**CLOSED, **SAMPLE_40},
+        COUNTED_40,
     ),
     echo_case(
-        "after a pause it gives none",
-        [into("A", 5001, 1001, 100, options=timestamps(1, 19), after=20)],
-        {"rcv_nxt": 5101, "tsecho_done": 1, "since_sample": 1},
-        {"rx_segments": 1},
-        44.0,
+        "a slow link with a queue: packets far apart for the old RTT, not for the new one",
+        [bare(OLD), *stream(15, 12, OLD, last=NEW)],
+        # 180 ms
+        {**CLOSED, "rtt_samples": 2, "srtt_us8": 800_000, "rttvar_us4": 190_000},
+        {"rtt_samples": 2, "rtt_sum_us": 200_000, "rtt_dev_sum_us": 160_000},
     ),
     echo_case(
-        "without payload, or with TSecr 0, it stays open",
+        "the same with a pause of more than an eighth in it",
+        [bare(OLD), bare(OLD, after=24), *stream(13, 12, OLD, last=NEW)],
+        {**CLOSED, "since_sample": 4},
+    ),
+    echo_case("after a pause it gives none", stream(1, 20, NEW), {**CLOSED, "since_sample": 1}),
+    echo_case(
+        "a pause, a packet without payload that does not echo, data at once",
+        [bare(OLD, after=400), *stream(1, 0, NEW)],
+        {**CLOSED, "since_sample": 2},
+    ),
+    echo_case(
+        "a pause, a packet without payload that echoes, data at once",
+        [bare(NEW, after=400), *stream(1, 0, NEW)],
+        {**CLOSED, "since_sample": 2},
+    ),
+    echo_case(
+        "a pause, data that does not echo, data that does",
+        [bare(OLD), *stream(2, 400, OLD), *stream(1, 0, NEW, start=5201)],
+        {**CLOSED, "since_sample": 4},
+    ),
+    echo_case(
+        "pauses longer than are counted",
+        [bare(OLD), *stream(10, 2000, OLD, last=NEW)],
+        {**CLOSED, "since_sample": 4},
+    ),
+    echo_case(
+        "echoed without payload, then a dense stream: its first echo is gone",
+        [bare(OLD), bare(NEW, after=4), *stream(10, 4, NEW)],
+        {**CLOSED, "since_sample": 4},
+    ),
+    echo_case(
+        "after a pause, the next echo of a dense stream",
         [
-            into("A", 5001, 1001, options=timestamps(1, 19), after=16),
-            into("A", 5001, 1001, 100, options=timestamps(1, 0), after=4),
+            *stream(1, 20, NEW),
+            out("A", 1001, 5101, options=timestamps(NEXT, 1)),
+            *stream(10, 4, NEW, start=5101, last=NEXT),
         ],
-        {"rcv_nxt": 5101, "since_sample": 2},
-        {"rx_segments": 1},
-        44.0,
+        {
+            **SAMPLE_40,
+            "tsecho_sent_ns": 44.0,
+            "tsecho_val": NEXT,
+            "tsval_max": NEXT,
+            "tsecho_no": 2,
+            "tsecho_done": 2,
+        },
+        COUNTED_40,
+    ),
+    echo_case(
+        "TSecr 0 leaves it open, and the pause is remembered",
+        stream(1, 20, 0),
+        {"since_sample": 1, "echo_gap_j": 24.0},
     ),
 ]
 
