@@ -12,7 +12,10 @@ enum omr_ack {
 	OMR_ACK_GOOD,    /* snd_una <= ack <= snd_nxt */
 };
 
-/* RFC 5961 section 5.2. A flow met in mid-life has no snd_una yet, only what it may be at least. */
+/*
+ * RFC 5961 section 5.2. A flow met in mid-life has no snd_una yet, only what it may be at least. In
+ * a handshake nothing older than our SYN can be overtaken (RFC 9293 section 3.10.7).
+ */
 OMR_INLINE enum omr_ack omr_judge_ack(struct omr_flow *flow, const struct omr_packet *p)
 {
 	__u32 below = OMR_READ(flow->tx.snd_nxt) - p->ack;
@@ -22,7 +25,9 @@ OMR_INLINE enum omr_ack omr_judge_ack(struct omr_flow *flow, const struct omr_pa
 		return OMR_ACK_FOREIGN;
 	if (!(flow->rx.flags & OMR_RX_ACK) && (flow->tx.flags & OMR_TX_MIDLIFE))
 		return OMR_ACK_GOOD;
-	return below <= outstanding ? OMR_ACK_GOOD : OMR_ACK_OLD;
+	if (below <= outstanding)
+		return OMR_ACK_GOOD;
+	return flow->rx.flags & OMR_RX_ACK ? OMR_ACK_OLD : OMR_ACK_FOREIGN;
 }
 
 /* Segments, by width, that RFC 2883 reports as received twice; never more than we repeated. */

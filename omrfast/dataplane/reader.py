@@ -18,8 +18,11 @@ from omrfast.shim.read import LinkRow, PathReader, Ring, read_links, read_rtt, s
 from omrfast.shim.run import Program
 
 CLOSED_AGE = 5.0
+HALF_OPEN_AGE = 15.0
 IDLE_AGE = 3600.0
-"""Seconds after which scan() drops closed and silent flows, unless told otherwise."""
+"""Seconds after which scan() drops flows that are closed, whose handshake was not completed, and
+that are silent, unless told otherwise. Half-open ones are dropped soon because strangers can cause
+them: every SYN that a listening host answers makes an entry."""
 
 _REASONS = ("truncated", "malformed", "fragment", "extensions", "vlans")
 # struct omr_path_row: 16 counters, 3 words of minimum RTT after their epoch, 8 reasons, 3 jiffies
@@ -155,14 +158,20 @@ class DataPlane:
 
     # --- flows ------------------------------------------------------------------------------
 
-    def scan(self, closed_after: float = CLOSED_AGE, idle_after: float = IDLE_AGE) -> Scan:
-        """Count flows per path; drop those closed, or silent, for so many seconds."""
+    def scan(
+        self,
+        closed_after: float = CLOSED_AGE,
+        half_open_after: float = HALF_OPEN_AGE,
+        idle_after: float = IDLE_AGE,
+    ) -> Scan:
+        """Count flows per path; drop those closed, half open, or silent, for so many seconds."""
         found = scan(
             self.maps["omr_flows4"].fd,
             self.maps["omr_flows6"].fd,
             now_j=self.clock()[0],
             collect=True,
             closed_age_j=int(closed_after * self.hz),
+            half_open_age_j=int(half_open_after * self.hz),
             idle_age_j=int(idle_after * self.hz),
         )
         return Scan(found.entries, found.collected, found.open, found.subflows)

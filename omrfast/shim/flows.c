@@ -19,6 +19,12 @@ struct walk {
 	struct omr_flow *values;
 };
 
+/* We sent a SYN or SYN-ACK that nothing which arrived has acknowledged. */
+static int is_half_open(const struct omr_flow *flow)
+{
+	return !(flow->rx.flags & OMR_RX_ACK) && !(flow->tx.flags & OMR_TX_MIDLIFE);
+}
+
 static int state_of(const struct omr_flow *flow)
 {
 	__u16 tx = flow->tx.flags, rx = flow->rx.flags;
@@ -30,12 +36,13 @@ static int state_of(const struct omr_flow *flow)
 		return OMR_FLOW_CLOSED;
 	if (ended_out || ended_in)
 		return OMR_FLOW_CLOSING;
-	if (rx & OMR_RX_ACK || tx & OMR_TX_MIDLIFE)
-		return OMR_FLOW_ESTABLISHED;
-	return OMR_FLOW_HANDSHAKE;
+	return is_half_open(flow) ? OMR_FLOW_HANDSHAKE : OMR_FLOW_ESTABLISHED;
 }
 
-/* Jiffies since the last arrival or, before the first one, since what is unanswered left. */
+/*
+ * Jiffies since the last arrival or, before the first one, since the entry was made: a SYN or
+ * SYN-ACK that is sent again does not make a handshake younger.
+ */
 static __u32 idle_of(const struct omr_flow *flow, __u64 now_j)
 {
 	__u32 then = flow->rx.last_rx_j ? flow->rx.last_rx_j : flow->tx.unacked_since_j;
@@ -50,7 +57,7 @@ static int is_due(const struct omr_scan *scan, const struct omr_flow *flow)
 
 	if (!scan->collect)
 		return 0;
-	return idle > scan->idle_age_j ||
+	return idle > scan->idle_age_j || (is_half_open(flow) && idle > scan->half_open_age_j) ||
 	       (state_of(flow) == OMR_FLOW_CLOSED && idle > scan->closed_age_j);
 }
 

@@ -100,18 +100,21 @@ def scan(
     rows: int = 0,
     collect: bool = False,
     closed_age_j: int = 0,
+    half_open_age_j: int = 0,
     idle_age_j: int = 0,
 ) -> ScanResult:
     """Walk both flow tables once.
 
     rows: how many flows to return at most. collect: delete entries that are closed and silent for
-    more than closed_age_j jiffies, or silent for more than idle_age_j whatever their state; each is
-    looked at again before it is deleted.
+    more than closed_age_j jiffies, whose handshake began more than half_open_age_j ago and was not
+    completed, or that are silent for more than idle_age_j whatever their state; each is looked at
+    again before it is deleted.
     """
     order = ffi.new("struct omr_scan *")
     order.flows4_fd, order.flows6_fd, order.now_j = flows4_fd, flows6_fd, now_j
     order.collect, order.room = int(collect), rows
     order.closed_age_j, order.idle_age_j = closed_age_j, idle_age_j
+    order.half_open_age_j = half_open_age_j
     found = _raw_new("struct omr_flow_row[]", max(rows, 1))
     result = ffi.new("struct omr_scan_result *")
     api.check(lib.omr_scan_flows(order, found, result), "walking the flow tables")

@@ -147,10 +147,12 @@ struct omr_scan {
 	int flows4_fd;
 	int flows6_fd;
 	__u64 now_j;
-	__u32 collect;      /* 1: delete what the two limits tell */
-	__u32 closed_age_j; /* closed and silent for longer */
-	__u32 idle_age_j;   /* silent for longer, whatever the state */
-	__u32 room;         /* rows wanted: those with the most bytes, most first */
+	__u32 collect;         /* 1: delete what the three limits tell */
+	__u32 closed_age_j;    /* closed and silent for longer */
+	__u32 half_open_age_j; /* handshake begun before that and not completed */
+	__u32 idle_age_j;      /* silent for longer, whatever the state */
+	__u32 room;            /* rows wanted: those with the most bytes, most first */
+	__u32 zero;
 };
 
 struct omr_flow_row {

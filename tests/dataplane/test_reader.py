@@ -240,7 +240,7 @@ def test_flow_states(replay: DataPlane, tx: int, rx: int, state: str) -> None:
     assert replay.scan().open[2] == int(state != "closed")
 
 
-def test_scan_collects_closed_and_idle(replay: DataPlane) -> None:
+def test_scan_collects_closed_half_open_and_idle(replay: DataPlane) -> None:
     hz = replay.hz
     put_flow(replay, 1, tx__flags=SYN | lib.OMR_TX_RST, rx__last_rx_j=NOW_J - 6 * hz)
     put_flow(replay, 2, tx__flags=SYN | lib.OMR_TX_RST, rx__last_rx_j=NOW_J - 4 * hz)
@@ -250,13 +250,16 @@ def test_scan_collects_closed_and_idle(replay: DataPlane) -> None:
     put_flow(
         replay, 5, tx__flags=SYN, rx__last_rx_j=0, tx__unacked_since_j=(NOW_J - 101 * hz) % 2**32
     )
+    put_flow(replay, 7, tx__flags=SYN, rx__last_rx_j=NOW_J - 31 * hz)
+    put_flow(replay, 8, tx__flags=SYN, rx__last_rx_j=NOW_J - 29 * hz)
+    put_flow(replay, 9, tx__flags=lib.OMR_TX_MIDLIFE, rx__last_rx_j=NOW_J - 31 * hz)
     mptcp = {"tx__flags": SYN | lib.OMR_TX_MPTCP, "rx__flags": ACK | lib.OMR_RX_MPTCP}
     put_flow(replay, 6, **mptcp)
-    found = replay.scan(closed_after=5.0, idle_after=100.0)
-    assert (found.entries, found.collected) == (3, 3)
-    assert found.open[2] == 2
+    found = replay.scan(closed_after=5.0, half_open_after=30.0, idle_after=100.0)
+    assert (found.entries, found.collected) == (5, 4)
+    assert found.open[2] == 4
     assert found.subflows[2] == 1
-    assert {flow.local_port for flow in replay.flows({})} == {2, 4, 6}
+    assert {flow.local_port for flow in replay.flows({})} == {2, 4, 6, 8, 9}
 
 
 def test_top_flows_are_those_with_most_bytes(replay: DataPlane) -> None:

@@ -117,10 +117,13 @@ class Machine:
         clock = api.struct("omr_clock", now_j=jiffies, now_ns=START_NS + round(self.ms * 1_000_000))
         self.plane.maps["omr_replay_clock"].update(0, api.raw(clock))
 
+    def wait(self, ms: float) -> None:
+        self.ms += ms
+        self._set_clock()
+
     def send(self, step: Step, layout: Layout) -> None:
         """Run one packet; the verdict and the packet must be as if we were not there."""
-        self.ms += step.after
-        self._set_clock()
+        self.wait(step.after)
         data = step.bytes_in(layout)
         if step.egress or not self.xdp:
             program = self.plane.programs["omr_egress" if step.egress else "omr_ingress"]

@@ -414,6 +414,27 @@ LOSS = [
 ]
 
 FORGED = [
+    Case(
+        "in a handshake: acknowledges what was before it",
+        [out("SA", 1000, 5001), into("A", 5001, 999, 10, after=20, counted=False)],
+        {
+            "sample_ack": 1001,
+            "sample_no": 1,
+            "sample_sent_ns": 0.0,
+            "snd_nxt": 1001,
+            "unacked_since_j": 0.0,
+            "tx_flags": lib.OMR_TX_SYN | lib.OMR_TX_SERVER,
+            "path": PATH + 1,
+            "syn_sent": 1,
+            "snd_una": 1000,
+            "rcv_nxt": 5001,
+            "last_rx_j": 0.0,
+            "rx_flags": lib.OMR_RX_SEQ,
+        },
+        {"flows_opened": 1, "rx_segments": 1},
+        {"asked": 0.0, "last_tx": 0.0, "last_rx": 20.0},
+        (OPEN, BUSY),
+    ),
     after_handshake(
         "acknowledges what was never sent",
         [into("A", 5001, 1002, 10, after=8, counted=False)],
