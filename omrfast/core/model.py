@@ -24,7 +24,11 @@ RECENT = 0.5
 LOSS_STEP = 0.25
 LOSS_WINDOW = 10.0
 LOSS_LEAST = 30
-"""Segments and probes that a loss ratio needs before it means something."""
+LOSS_SHORT = 4.0
+LOSS_MANY = 400
+"""Windows of the loss ratio: the last LOSS_SHORT seconds if that many units were sent in them,
+longer than a start-up's overshoot lasts; else LOSS_WINDOW and at least LOSS_LEAST units.
+Units are segments and probes."""
 PROBE_OVERDUE = 1.0
 """A probe without an answer for this long (or 4 smoothed RTTs, if longer) counts as lost."""
 LOSS_MEMORY = 60.0
@@ -96,7 +100,10 @@ class PathModel:
         sent = lost = 0
         for at, sent_then, lost_then in reversed(self.losses):
             sent, lost = all_sent - sent_then, all_lost - lost_then
-            if sent >= LOSS_LEAST and newest_at - at >= LOSS_WINDOW:
+            age = newest_at - at
+            if sent >= LOSS_MANY and age >= LOSS_SHORT:
+                break
+            if sent >= LOSS_LEAST and age >= LOSS_WINDOW:
                 break
         return sent, max(0, lost)
 
