@@ -26,11 +26,16 @@ class ProbeListener(Protocol):
     def on_reply(self, path: str, target: str, rtt: float, at: float) -> None:
         """The target answered: ``rtt`` seconds, arrived at ``at`` (CLOCK_MONOTONIC seconds).
 
-        May come late, as long as the probe is remembered.
+        An error that the target itself sent about our probe is an answer too: it is there. May
+        come late, as long as the probe is remembered.
         """
 
-    def on_unreachable(self, path: str, target: str, reason: str, at: float) -> None:
-        """A router said, about our own probe, that the target cannot be reached: proof."""
+    def on_unreachable(self, path: str, target: str, sender: str, reason: str, at: float) -> None:
+        """``sender``, which is not the target, said that our probe could not reach the target.
+
+        ``sender`` is an address without a scope: a router on the way, or this host itself.
+        ``reason`` is what it said, in words; ``at`` as in on_reply().
+        """
 
     def on_error(self, path: str, target: str, reason: str) -> None:
         """The probe could not be sent; ``reason`` names the object and has the errno text."""

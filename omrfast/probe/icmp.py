@@ -156,14 +156,21 @@ class IcmpProber:
             return
         target, sent = probe
         name = channel.path.name
+        speaker = sender.partition("%")[0]
         if answer.unreachable:
-            if answer.target == ipaddress.ip_address(target.partition("%")[0]):
-                del channel.waiting[answer.sequence]
-                reason = f"{answer.unreachable}, says {sender.partition('%')[0]}"
-                self._listener.on_unreachable(name, target, reason, at)
+            asked = ipaddress.ip_address(target.partition("%")[0])
+            if answer.target != asked:
+                return
+            answered = ipaddress.ip_address(speaker) == asked
         elif answer.payload.startswith(channel.token):
-            del channel.waiting[answer.sequence]
+            answered = True
+        else:
+            return
+        del channel.waiting[answer.sequence]
+        if answered:
             self._listener.on_reply(name, target, max(0.0, at - sent), max(at, sent))
+        else:
+            self._listener.on_unreachable(name, target, speaker, answer.unreachable, at)
 
     def _drop(self, key: tuple[str, int]) -> None:
         channel = self._channels.pop(key, None)

@@ -15,6 +15,8 @@ from omrfast.probe import icmp_packet
 from omrfast.probe.base import ProbePath
 from omrfast.probe.icmp import IcmpProber
 
+from .conftest import run
+
 WAN1 = ProbePath("one", "wan1", "10.77.1.2", "fd77:1::2")
 WAN2 = ProbePath("two", "wan2", "10.77.2.2", "fd77:2::2")
 GATEWAY = {4: "10.77.1.1", 6: "fd77:1::1"}
@@ -29,8 +31,8 @@ class Listener:
     def on_reply(self, path, target, rtt, at):
         self.heard.append(("reply", path, target, rtt, at))
 
-    def on_unreachable(self, path, target, reason, at):
-        self.heard.append(("unreachable", path, target, reason))
+    def on_unreachable(self, path, target, sender, reason, at):
+        self.heard.append(("unreachable", path, target, sender, reason, at))
 
     def on_error(self, path, target, reason):
         self.heard.append(("error", path, target, reason))
@@ -138,18 +140,41 @@ def test_silence_is_silent_and_ends(lab, family):
     ("family", "target", "words"),
     [(4, "203.0.113.9", "host unreachable"), (6, "2001:db8::9", "no route")],
 )
-def test_a_router_that_says_unreachable_is_proof(lab, family, target, words):
+def test_a_router_says_unreachable_under_its_own_name(lab, family, target, words):
     for name in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):
         lab.server.sysctl(name, 1)
     network = {4: "203.0.113.0/24", 6: "2001:db8::/32"}[family]
     lab.server.ip(f"-{family}", "route", "add", "unreachable", network)
 
     async def body(prober, listener):
+        before = time.monotonic()
         prober.send(WAN1, target)
-        return await listener.until(1)
+        (heard,) = await listener.until(1)
+        assert before < heard[-1] < time.monotonic()
+        return heard[:-1]
 
-    (heard,) = probing(lab, body)
-    assert heard == ("unreachable", "one", target, f"{words}, says {GATEWAY[family]}")
+    assert probing(lab, body) == ("unreachable", "one", target, GATEWAY[family], words)
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_an_error_from_the_target_itself_is_an_answer(lab, family):
+    ruleset = """table inet probe { chain input {
+        type filter hook input priority 0;
+        icmp type echo-request reject with icmp admin-prohibited;
+        icmpv6 type echo-request reject with icmpv6 admin-prohibited;
+    }; }"""
+    run(*lab.server.exec("nft", ruleset))
+
+    async def body(prober, listener):
+        before = time.monotonic()
+        prober.send(WAN1, GATEWAY[family])
+        return before, await listener.until(1), time.monotonic()
+
+    before, (heard,), after = probing(lab, body)
+    assert heard[:3] == ("reply", "one", GATEWAY[family])
+    rtt, at = heard[3:]
+    assert 0 < rtt < after - before
+    assert before < at < after
 
 
 def raw(family, *, filtered=None):
