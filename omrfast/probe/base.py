@@ -37,8 +37,11 @@ class ProbeListener(Protocol):
         ``reason`` is what it said, in words; ``at`` as in on_reply().
         """
 
-    def on_error(self, path: str, target: str, reason: str) -> None:
-        """The probe could not be sent; ``reason`` names the object and has the errno text."""
+    def on_error(self, path: str, target: str, reason: str, code: int) -> None:
+        """The probe could not be sent; ``reason`` names the object and has the errno text.
+
+        ``code`` is the errno, positive.
+        """
 
 
 class Prober(Protocol):

@@ -105,7 +105,7 @@ class IcmpProber:
             if code not in _FULL:
                 self._drop((path.name, version))
             reason = f"probe to {target} through {path.interface}: {os.strerror(code)}"
-            self._loop.call_soon(self._listener.on_error, path.name, target, reason)
+            self._loop.call_soon(self._listener.on_error, path.name, target, reason, code)
 
     def _channel(self, path: ProbePath, version: int) -> tuple[_Channel, bool]:
         key = (path.name, version)

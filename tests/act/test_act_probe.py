@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import struct
@@ -34,8 +35,8 @@ class Listener:
     def on_unreachable(self, path, target, sender, reason, at):
         self.heard.append(("unreachable", path, target, sender, reason, at))
 
-    def on_error(self, path, target, reason):
-        self.heard.append(("error", path, target, reason))
+    def on_error(self, path, target, reason, code):
+        self.heard.append(("error", path, target, code, reason))
 
     async def until(self, count, deadline=20.0):
         end = time.monotonic() + deadline
@@ -242,16 +243,16 @@ def test_errors_are_told_and_overcome(lab):
             listener.heard.clear()
             prober.send(path, target)
             (entry,) = await listener.until(1)
-            return entry[0], entry[-1]
+            return (entry[0], *entry[3:])
 
         assert (await told(WAN1, GATEWAY[4]))[0] == "reply"
         lab.router.ip("link", "set", "wan1", "down")
         assert await told(WAN1, GATEWAY[4]) == (
-            "error", "probe to 10.77.1.1 through wan1: Network is unreachable",
+            "error", errno.ENETUNREACH, "probe to 10.77.1.1 through wan1: Network is unreachable",
         )  # fmt: skip
         lab.router.ip("link", "del", "wan1")
         assert await told(WAN1, GATEWAY[4]) == (
-            "error", "probe to 10.77.1.1 through wan1: No such device",
+            "error", errno.ENODEV, "probe to 10.77.1.1 through wan1: No such device",
         )  # fmt: skip
         lab.link(1)
         assert (await told(WAN1, GATEWAY[4]))[0] == "reply"
@@ -261,8 +262,8 @@ def test_errors_are_told_and_overcome(lab):
             assert (await told(WAN1, GATEWAY[family]))[0] == "reply"
         absent = ProbePath("one", "wan1", "192.0.2.1", "2001:db8::1")
         for family in (4, 6):
-            kind, reason = await told(absent, GATEWAY[family])
-            assert kind == "error"
+            kind, code, reason = await told(absent, GATEWAY[family])
+            assert (kind, code) == ("error", errno.EADDRNOTAVAIL)
             assert "Cannot assign requested address" in reason
         assert (await told(WAN1, GATEWAY[4]))[0] == "reply"
 
