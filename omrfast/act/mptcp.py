@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The kernel's MPTCP path manager: endpoints, their backup flag, and limits.
 
-Generic netlink family ``mptcp_pm`` (Documentation/netlink/specs/mptcp_pm.yaml,
-net/mptcp/pm_kernel.c). The message map is our own: pyroute2's has no flag change and takes the
-interface index as hexadecimal text.
+Generic netlink family ``mptcp_pm`` (net/mptcp/pm_kernel.c). The messages are pyroute2's, the socket
+is not: after one ENOBUFS pyroute2's fails for ever, and it waits without end for an answer that was
+lost.
 
 An endpoint's identity in the kernel is its address and port; its id may be given anew to another
 one after a delete. So every change looks the endpoint up by address first.
@@ -13,63 +13,30 @@ from __future__ import annotations
 
 import errno
 import ipaddress
-from collections.abc import Iterable
 from dataclasses import dataclass
-from socket import AF_INET, AF_INET6
 from types import TracebackType
 from typing import Any
 
-from pyroute2.netlink import NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, genlmsg, nla
-from pyroute2.netlink.exceptions import NetlinkError
-from pyroute2.netlink.generic import GenericNetlinkSocket
-
 from omrfast.act.errors import ActionError
+from omrfast.act.mptcp_message import (
+    ADD_ADDR,
+    ADDR,
+    DEL_ADDR,
+    GET_ADDR,
+    GET_LIMITS,
+    NETLINK_GENERIC,
+    SET_FLAGS,
+    SET_LIMITS,
+    PmMessage,
+    decode,
+    encode,
+    family_id,
+    flag_bits,
+    place,
+    to_endpoint,
+)
+from omrfast.act.netlink import Netlink, NetlinkError
 from omrfast.core.types import Endpoint
-
-ADD_ADDR = 1
-DEL_ADDR = 2
-GET_ADDR = 3
-SET_LIMITS = 5
-GET_LIMITS = 6
-SET_FLAGS = 7
-
-_NLA_F_NESTED = 0x8000
-_ADDR = "MPTCP_PM_ADDR_ATTR_"
-
-FLAGS = {
-    "signal": 1,
-    "subflow": 2,
-    "backup": 4,
-    "fullmesh": 8,
-    "implicit": 16,
-    "laminar": 32,
-}
-"""MPTCP_PM_ADDR_FLAG_*; laminar from Linux 6.18."""
-
-
-class PmMessage(genlmsg):  # type: ignore[misc]
-    """A message of the family, either direction."""
-
-    nla_map = (
-        ("MPTCP_PM_ATTR_UNSPEC", "none"),
-        ("MPTCP_PM_ATTR_ADDR", "address"),
-        ("MPTCP_PM_ATTR_RCV_ADD_ADDRS", "uint32"),
-        ("MPTCP_PM_ATTR_SUBFLOWS", "uint32"),
-    )
-
-    class address(nla):  # type: ignore[misc]
-        """Port and interface index are in host order."""
-
-        nla_map = (
-            ("MPTCP_PM_ADDR_ATTR_UNSPEC", "none"),
-            ("MPTCP_PM_ADDR_ATTR_FAMILY", "uint16"),
-            ("MPTCP_PM_ADDR_ATTR_ID", "uint8"),
-            ("MPTCP_PM_ADDR_ATTR_ADDR4", "ip4addr"),
-            ("MPTCP_PM_ADDR_ATTR_ADDR6", "ip6addr"),
-            ("MPTCP_PM_ADDR_ATTR_PORT", "uint16"),
-            ("MPTCP_PM_ADDR_ATTR_FLAGS", "uint32"),
-            ("MPTCP_PM_ADDR_ATTR_IF_IDX", "uint32"),
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,16 +45,6 @@ class Limits:
 
     subflows: int
     add_addr_accepted: int
-
-
-def flag_names(bits: int) -> frozenset[str]:
-    """The names of the flags that are set; unknown bits are left out."""
-    return frozenset(name for name, bit in FLAGS.items() if bits & bit)
-
-
-def flag_bits(names: Iterable[str]) -> int:
-    """The inverse of flag_names(); a name that does not exist raises KeyError."""
-    return sum(FLAGS[name] for name in names)
 
 
 def describe(endpoint: Endpoint) -> str:
@@ -104,43 +61,28 @@ def same_place(one: Endpoint, other: Endpoint) -> bool:
     )  # fmt: skip
 
 
-def _to_endpoint(data: Any) -> Endpoint:
-    return Endpoint(
-        id=data.get_attr(_ADDR + "ID") or 0,
-        address=data.get_attr(_ADDR + "ADDR4") or data.get_attr(_ADDR + "ADDR6"),
-        ifindex=data.get_attr(_ADDR + "IF_IDX") or 0,
-        port=data.get_attr(_ADDR + "PORT") or 0,
-        flags=flag_names(data.get_attr(_ADDR + "FLAGS") or 0),
-    )
-
-
-def _place(endpoint: Endpoint) -> list[tuple[str, Any]]:
-    if ipaddress.ip_address(endpoint.address).version == 4:
-        return [(_ADDR + "FAMILY", AF_INET), (_ADDR + "ADDR4", endpoint.address)]
-    return [(_ADDR + "FAMILY", AF_INET6), (_ADDR + "ADDR6", endpoint.address)]
-
-
 class EndpointManager:
-    """One generic netlink socket; to be used by the thread that made it, without a running loop.
+    """One generic netlink socket; to be used by one thread.
 
     Raises ActionError from every method; from the constructor when the kernel has no MPTCP.
     """
 
     def __init__(self) -> None:
-        self._socket = GenericNetlinkSocket()
+        self._netlink = Netlink(NETLINK_GENERIC)
         try:
-            self._socket.bind("mptcp_pm", PmMessage)
+            self._family = family_id(self._netlink)
         except NetlinkError as error:
-            self._socket.close()
+            self._netlink.close()
+            absent = "this kernel has no MPTCP: use one built with CONFIG_MPTCP"
             raise ActionError(
                 "MPTCP path manager",
-                errno=error.code,
-                hint="this kernel has no MPTCP: use one built with CONFIG_MPTCP",
+                errno=error.errno,
+                hint=absent if error.errno == errno.ENOENT else "try again",
             ) from error
 
     def close(self) -> None:
         """Close the socket."""
-        self._socket.close()
+        self._netlink.close()
 
     def __enter__(self) -> EndpointManager:
         return self
@@ -153,33 +95,24 @@ class EndpointManager:
     ) -> None:
         self.close()
 
-    def _call(self, command: int, flags: int, attrs: list[tuple[str, Any]]) -> list[Any]:
-        message = PmMessage()
-        message["cmd"] = command
-        message["version"] = 1
-        message["attrs"] = [
-            (name, {"attrs": value}, _NLA_F_NESTED) if isinstance(value, list) else (name, value)
-            for name, value in attrs
+    def _call(self, command: int, attrs: list[tuple[str, Any]]) -> list[PmMessage]:
+        return [
+            decode(body) for body in self._netlink.request(self._family, 0, encode(command, attrs))
         ]
-        return list(
-            self._socket.nlm_request(
-                message, msg_type=self._socket.prid, msg_flags=NLM_F_REQUEST | flags
-            )
-        )
 
     def _change(self, command: int, address: list[tuple[str, Any]]) -> None:
-        self._call(command, NLM_F_ACK, [("MPTCP_PM_ATTR_ADDR", address)])
+        self._call(command, [("MPTCP_PM_ATTR_ADDR", address)])
 
     def list(self) -> tuple[Endpoint, ...]:
         """Every endpoint of this namespace, in the kernel's order."""
         try:
-            answers = self._call(GET_ADDR, NLM_F_DUMP, [])
+            bodies = self._netlink.snapshot(self._family, encode(GET_ADDR, []))
         except NetlinkError as error:
             raise ActionError(
-                "reading the MPTCP endpoints", errno=error.code, hint="is net.mptcp.enabled set?"
+                "reading the MPTCP endpoints", errno=error.errno, hint="is net.mptcp.enabled set?"
             ) from error
-        addresses = (answer.get_attr("MPTCP_PM_ATTR_ADDR") for answer in answers)
-        return tuple(_to_endpoint(data) for data in addresses if data is not None)
+        addresses = (decode(body).get_attr("MPTCP_PM_ATTR_ADDR") for body in bodies)
+        return tuple(to_endpoint(data) for data in addresses if data is not None)
 
     def find(self, endpoint: Endpoint) -> Endpoint | None:
         """What the kernel holds at that address and port, whatever its id."""
@@ -193,23 +126,23 @@ class EndpointManager:
         incoming subflow; it is not ours to give, and the kernel replaces such an entry.
         """
         address = [
-            *_place(endpoint),
-            (_ADDR + "FLAGS", flag_bits(endpoint.flags - {"implicit"})),
+            *place(endpoint),
+            (ADDR + "FLAGS", flag_bits(endpoint.flags - {"implicit"})),
         ]
         if endpoint.id:
-            address.append((_ADDR + "ID", endpoint.id))
+            address.append((ADDR + "ID", endpoint.id))
         if endpoint.port:
-            address.append((_ADDR + "PORT", endpoint.port))
+            address.append((ADDR + "PORT", endpoint.port))
         if endpoint.ifindex:
-            address.append((_ADDR + "IF_IDX", endpoint.ifindex))
+            address.append((ADDR + "IF_IDX", endpoint.ifindex))
         try:
             self._change(ADD_ADDR, address)
         except NetlinkError as error:
             # EBUSY: the id is taken, which is looked at before the address.
-            if error.code in (errno.EEXIST, errno.EBUSY) and self._is_there(endpoint):
+            if error.errno in (errno.EEXIST, errno.EBUSY) and self._is_there(endpoint):
                 return
             raise ActionError(
-                f"adding {describe(endpoint)}", errno=error.code, hint=_add_hint(error.code)
+                f"adding {describe(endpoint)}", errno=error.errno, hint=_add_hint(error.errno)
             ) from error
 
     def _is_there(self, endpoint: Endpoint) -> bool:
@@ -230,20 +163,20 @@ class EndpointManager:
         """
         held = self.find(endpoint)
         if held is not None:
-            address = [(_ADDR + "ID", held.id)]
+            address = [(ADDR + "ID", held.id)]
         elif endpoint.id == 0:
-            address = [(_ADDR + "ID", 0), *_place(endpoint)]
+            address = [(ADDR + "ID", 0), *place(endpoint)]
         else:
             return
         try:
             self._change(DEL_ADDR, address)
         except NetlinkError as error:
             # An unknown id is EINVAL in the kernel, not ENOENT: somebody was quicker.
-            if error.code in (errno.ENOENT, errno.EINVAL) and self.find(endpoint) is None:
+            if error.errno in (errno.ENOENT, errno.EINVAL) and self.find(endpoint) is None:
                 return
             raise ActionError(
                 f"deleting {describe(endpoint)}",
-                errno=error.code,
+                errno=error.errno,
                 hint="look at `ip mptcp endpoint show`; CAP_NET_ADMIN is needed",
             ) from error
 
@@ -262,20 +195,20 @@ class EndpointManager:
             )
         flags = (held.flags - {"backup"}) | ({"backup"} if backup else frozenset())
         try:
-            self._change(SET_FLAGS, [(_ADDR + "ID", held.id), (_ADDR + "FLAGS", flag_bits(flags))])
+            self._change(SET_FLAGS, [(ADDR + "ID", held.id), (ADDR + "FLAGS", flag_bits(flags))])
         except NetlinkError as error:
             raise ActionError(
                 f"changing the priority of {describe(held)}",
-                errno=error.code,
+                errno=error.errno,
                 hint="it must have the subflow flag, not only signal",
             ) from error
 
     def limits(self) -> Limits:
         """The limits of this namespace."""
         try:
-            (answer,) = self._call(GET_LIMITS, 0, [])
+            (answer,) = self._call(GET_LIMITS, [])
         except NetlinkError as error:
-            raise ActionError("reading the MPTCP limits", errno=error.code) from error
+            raise ActionError("reading the MPTCP limits", errno=error.errno) from error
         return Limits(
             subflows=answer.get_attr("MPTCP_PM_ATTR_SUBFLOWS"),
             add_addr_accepted=answer.get_attr("MPTCP_PM_ATTR_RCV_ADD_ADDRS"),
@@ -286,7 +219,6 @@ class EndpointManager:
         try:
             self._call(
                 SET_LIMITS,
-                NLM_F_ACK,
                 [
                     ("MPTCP_PM_ATTR_SUBFLOWS", limits.subflows),
                     ("MPTCP_PM_ATTR_RCV_ADD_ADDRS", limits.add_addr_accepted),
@@ -296,12 +228,12 @@ class EndpointManager:
             raise ActionError(
                 f"setting the MPTCP limits to {limits.subflows} subflows and "
                 f"{limits.add_addr_accepted} accepted addresses",
-                errno=error.code,
+                errno=error.errno,
                 hint="most kernels take at most 8",
             ) from error
 
 
-def _add_hint(code: int) -> str:
+def _add_hint(code: int | None) -> str:
     if code in (errno.EEXIST, errno.EBUSY):
         return "an endpoint with this address or id exists and differs; remove it first"
     if code in (errno.ERANGE, errno.ENOSPC):

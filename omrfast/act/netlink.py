@@ -17,6 +17,8 @@ import struct
 from collections.abc import Iterator
 from types import TracebackType
 
+from omrfast.act.errors import ActionError
+
 NLM_F_REQUEST = 0x001
 NLM_F_ACK = 0x004
 NLM_F_DUMP_INTR = 0x010
@@ -45,7 +47,11 @@ Attributes = list[tuple[int, bytes]]
 
 
 class NetlinkError(OSError):
-    """The kernel's answer to a request: errno, and its own words where it gave some."""
+    """A request failed: errno, and the kernel's own words where it gave some.
+
+    Either that is the kernel's answer, or no question or answer came through (ENOBUFS, EMSGSIZE,
+    ETIMEDOUT, …); then whether a command took effect is not known.
+    """
 
     def __init__(self, code: int, words: str = "") -> None:
         super().__init__(code, f"{os.strerror(code)}{f' ({words})' if words else ''}")
@@ -100,17 +106,39 @@ def _raise_for(flags: int, body: memoryview) -> None:
     raise NetlinkError(-code, words)
 
 
+def _open(protocol: int, timeout: float) -> socket.socket:
+    """Raises OSError."""
+    opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+    try:
+        opened.settimeout(timeout)
+        for option in (_NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK):
+            opened.setsockopt(_SOL_NETLINK, option, 1)
+        opened.bind((0, 0))
+    except OSError:
+        opened.close()
+        raise
+    return opened
+
+
 class Netlink:
-    """One blocking netlink socket of ``protocol`` (NETLINK_ROUTE 0, NETLINK_SOCK_DIAG 4)."""
+    """One blocking netlink socket of ``protocol`` (NETLINK_ROUTE, NETLINK_SOCK_DIAG, …).
+
+    Raises ActionError if there is none to be had. When a question or an answer was lost, the next
+    request has a new socket: the kernel may still be busy with the rest of a dump on the old one,
+    and refuses another until that is read.
+    """
 
     def __init__(self, protocol: int, *, timeout: float = 5.0) -> None:
-        self._socket = socket.socket(
-            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol
-        )
-        self._socket.settimeout(timeout)
-        for option in (_NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK):
-            self._socket.setsockopt(_SOL_NETLINK, option, 1)
-        self._socket.bind((0, 0))
+        try:
+            self._socket = _open(protocol, timeout)
+        except OSError as error:
+            raise ActionError(
+                f"opening a netlink socket of protocol {protocol}",
+                errno=error.errno or errno.EIO,
+                hint="look at the limits of open files and memory, and the kernel's configuration",
+            ) from error
+        self._protocol, self._timeout = protocol, timeout
+        self._spoilt = False
         self._sequence = 0
         self.disturbed = 0
         """Dumps that a change spoiled so far."""
@@ -133,26 +161,46 @@ class Netlink:
     def _send(self, kind: int, flags: int, body: bytes) -> int:
         self._sequence = (self._sequence + 1) & 0xFFFFFFFF
         header = _HEADER.pack(16 + len(body), kind, flags, self._sequence, 0)
-        self._socket.send(header + body)
+        try:
+            if self._spoilt and self._socket.fileno() >= 0:
+                self._renew()
+            self._socket.send(header + body)
+        except OSError as error:
+            self._spoilt = True
+            raise NetlinkError(error.errno or errno.EIO, "sending to the kernel") from error
         return self._sequence
+
+    def _renew(self) -> None:
+        """Raises OSError, and keeps the old one then."""
+        old, self._socket = self._socket, _open(self._protocol, self._timeout)
+        self._spoilt = False
+        old.close()
 
     def _answers(self, sequence: int) -> Iterator[tuple[int, int, memoryview]]:
         while True:
             try:
                 data = self._socket.recv(_RECEIVE_BYTES)
-            except TimeoutError:
-                raise NetlinkError(errno.ETIMEDOUT, "no answer from the kernel") from None
+            except OSError as error:  # also TimeoutError, which has no errno
+                self._spoilt = True
+                code = error.errno or errno.ETIMEDOUT
+                raise NetlinkError(code, "waiting for the kernel's answer") from error
             for kind, flags, seq, body in messages(data):
                 if seq == sequence:
                     yield kind, flags, body
 
-    def request(self, kind: int, flags: int, body: bytes) -> None:
-        """Send one command and wait for its acknowledgement; raises NetlinkError."""
+    def request(self, kind: int, flags: int, body: bytes) -> list[memoryview]:
+        """Send one command and wait for its acknowledgement; raises NetlinkError.
+
+        Returns the bodies of what came before that: a question's answer.
+        """
         sequence = self._send(kind, NLM_F_REQUEST | NLM_F_ACK | flags, body)
+        bodies = []
         for answer, answer_flags, payload in self._answers(sequence):
             if answer == NLMSG_ERROR:
                 _raise_for(answer_flags, payload)
-                return
+                break
+            bodies.append(payload)
+        return bodies
 
     def snapshot(self, kind: int, body: bytes) -> list[memoryview]:
         """A dump that was not disturbed by a change, which could hide entries.
