@@ -205,7 +205,7 @@ struct omr_path_rtt {
  * Two lines again, so that the directions do not fight.
  */
 struct omr_path_live_tx {
-	__u64 asked_j; /* first packet since the last arrival that calls for an answer; 0: never */
+	__u64 asked_j; /* first TCP packet since the last arrival that wants an answer; 0: never */
 	__u64 last_tx_j;
 	__u64 zero[6];
 };
@@ -226,7 +226,7 @@ enum omr_event_kind {
 	OMR_EVENT_FLOW_READY = 2, /* its handshake was completed (SYN-ACK or third ACK arrived) */
 	OMR_EVENT_FLOW_CLOSE = 3, /* first FIN or RST in either direction; see flags */
 	OMR_EVENT_PRIORITY = 4,   /* MP_PRIO sent or received */
-	OMR_EVENT_BUSY = 5,       /* first packet that calls for an answer after a quiet second */
+	OMR_EVENT_BUSY = 5,       /* first TCP packet that wants an answer after a quiet second */
 	OMR_EVENT_KINDS = 8,      /* size of tables indexed by kind */
 };
 

@@ -184,7 +184,7 @@ OMR_INLINE void omr_packet_left(struct omr_passage *w, struct omr_path_counters 
                                 int parsed)
 {
 	struct omr_path_live *live;
-	int asks = w->packet.echo;
+	int asks = 0;
 
 	counters->tx_bytes += w->bytes;
 	counters->tx_packets += w->segments;

@@ -62,7 +62,6 @@ struct omr_packet {
 	__u8 mp_backup; /* MP_JOIN: B */
 	__u8 mp_prio;   /* MP_PRIO: B */
 	__u8 alive;     /* unicast IP, no neighbour discovery: counts for liveness */
-	__u8 echo;      /* ICMP or ICMPv6 echo request */
 };
 
 /* Result of omr_parse() and its parts: how far it got, or OMR_REFUSE(reason). */

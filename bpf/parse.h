@@ -28,8 +28,6 @@ enum {
 	OMR_PROTO_ICMPV6 = 58,
 	OMR_PROTO_DSTOPTS = 60,
 
-	OMR_ICMP_ECHO_REQUEST = 8,
-	OMR_ICMPV6_ECHO_REQUEST = 128,
 	OMR_ND_FIRST = 133, /* RFC 4861: router solicitation to redirect */
 	OMR_ND_LAST = 137,
 
@@ -95,13 +93,8 @@ OMR_INLINE int omr_parse_transport(struct omr_packet *p, struct omr_options *o,
 	if (p->protocol == OMR_PROTO_ICMP || p->protocol == OMR_PROTO_ICMPV6) {
 		if (!room || !omr_reaches(c, 1))
 			return OMR_REFUSE(OMR_UNPARSED_TRUNCATED);
-		if (p->family == 4) {
-			p->echo = c->at[0] == OMR_ICMP_ECHO_REQUEST;
-		} else {
-			p->echo = c->at[0] == OMR_ICMPV6_ECHO_REQUEST;
-			if (c->at[0] >= OMR_ND_FIRST && c->at[0] <= OMR_ND_LAST)
-				p->alive = 0;
-		}
+		if (p->family == 6 && c->at[0] >= OMR_ND_FIRST && c->at[0] <= OMR_ND_LAST)
+			p->alive = 0;
 	}
 	return OMR_PARSED_OTHER;
 }

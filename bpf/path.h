@@ -2,8 +2,9 @@
 /*
  * Accounting of one path: sizes on the wire, RTT histogram and windowed minimum, liveness.
  *
- * Liveness invariant. Let `ask` be a packet that calls for an answer and `arrival` one that counts
- * (unicast IP, no neighbour discovery), both dated in jiffies:
+ * Liveness invariant. Let `ask` be a TCP packet that calls for an answer and `arrival` any packet
+ * that counts (unicast IP, no neighbour discovery), both dated in jiffies. An echo request does
+ * not ask: anybody may ping a dead address, and the agent keeps watch over its own probes.
  *
  *   asked_j > last_rx_j   nothing has arrived since asked_j, when the first ask after the last
  *                         arrival left: the path has been silent for (now - asked_j).

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from scapy.layers.inet import ICMP, IP, TCP, UDP
-from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6
+from scapy.layers.inet6 import ICMPv6EchoReply, ICMPv6EchoRequest, IPv6
 from scapy.layers.l2 import Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
@@ -134,6 +134,10 @@ def fastclose() -> Options:
 
 def echo_request(layout: Layout) -> Packet:
     return ICMP(type=8) / Raw(bytes(8)) if layout.version == 4 else ICMPv6EchoRequest(data=bytes(8))
+
+
+def echo_reply(layout: Layout) -> Packet:
+    return ICMP(type=0) / Raw(bytes(8)) if layout.version == 4 else ICMPv6EchoReply(data=bytes(8))
 
 
 def datagram(egress: bool) -> Packet:

@@ -27,13 +27,27 @@ def ip(egress: bool, inner: Packet, layout: Layout, after: float = 0, **fields: 
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
-def test_an_echo_request_asks_and_any_packet_answers(machine: Machine, layout: Layout) -> None:
-    asks = [ip(True, packets.echo_request(layout), layout, after=4 * n) for n in (1, 2)]
-    found = machine.run(asks, layout)
-    assert found.live == {"asked": 4.0, "last_tx": 12.0}
-    assert found.events == (("busy", True),)
-    answered = machine.run([*asks, ip(False, packets.datagram(False), layout, after=40)], layout)
-    assert answered.live == {"asked": 4.0, "last_tx": 12.0, "last_rx": 52.0}
+def test_an_echo_request_asks_nothing_and_its_reply_arrives(
+    machine: Machine, layout: Layout
+) -> None:
+    pings = [ip(True, packets.echo_request(layout), layout, after=4 * n) for n in (1, 2)]
+    found = machine.run(pings, layout)
+    assert found.live == {"last_tx": 12.0}
+    assert found.events == ()
+    reply = ip(False, packets.echo_reply(layout), layout, after=40)
+    answered = machine.run([*pings, reply], layout)
+    assert answered.live == {"last_tx": 12.0, "last_rx": 52.0}
+    assert answered.events == ()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+def test_pings_neither_open_nor_move_a_question(machine: Machine, layout: Layout) -> None:
+    ping = ip(True, packets.echo_request(layout), layout, after=4)
+    found = machine.run([ping, out("S", 1000, after=4), ping, ping], layout)
+    assert found.live == {"asked": 8.0, "last_tx": 16.0}
+    answer = ip(False, packets.datagram(False), layout, after=40)
+    answered = machine.run([ping, out("S", 1000, after=4), ping, answer, ping], layout)
+    assert answered.live == {"asked": 8.0, "last_tx": 56.0, "last_rx": 52.0}
 
 
 def test_questions_are_dated_from_the_first_after_the_last_arrival(machine: Machine) -> None:
