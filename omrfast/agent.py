@@ -20,26 +20,21 @@ from omrfast.act.apply import Actuator
 from omrfast.act.errors import ActionError
 from omrfast.core import policy
 from omrfast.core.config import Config, ConfigError, PathConfig
-from omrfast.core.discover import bind, discover
-from omrfast.core.plan import Binding
 from omrfast.core.state import (
     CoreState,
     Event,
-    LinkChanged,
     PathRecord,
-    ProbeFailed,
-    ProbeReply,
     Tick,
     Wish,
 )
 from omrfast.core.types import FlowView, Observed, Snapshot
 from omrfast.dataplane.loader import open_dataplane
-from omrfast.dataplane.names import DataPlaneError
 from omrfast.export.board import Board
 from omrfast.export.control import ControlServer
 from omrfast.export.handlers import control_handlers
 from omrfast.export.prometheus import MetricsServer
 from omrfast.meter import Meter
+from omrfast.places import Places
 from omrfast.probing import Probing
 from omrfast.reconcile import Reconciler
 from omrfast.store.ledger import Ledger, LedgerError
@@ -50,6 +45,8 @@ SHORTEST_WAIT = 0.004
 SLOW_TICK = 1.0
 PASS_INTERVAL = 5.0
 """A reconciler's pass at least this often: heals what others change."""
+FAILURES_ENDURED = 10
+RETRY = 0.2
 SETTLE = 0.05
 """Netlink events come in bunches; look once when they have settled."""
 
@@ -78,14 +75,16 @@ class Agent:
         self._reload_config = reload
         self._board = Board(dry_run=dry_run)
         self._ready = asyncio.Event()
-        self._bindings: dict[str, Binding] = {}
-        self._missing: dict[str, str] = {}
+        self._places = Places()
         self._state = CoreState((), time.monotonic())
         self._wishes: dict[str, Wish] = {}
         self._aborts: frozenset[str] = frozenset()
         self._tick_handle: asyncio.TimerHandle | None = None
         self._look_handle: asyncio.TimerHandle | None = None
         self._tick_seconds = 0.0
+        self._failed_ticks = 0
+        self._failure: BaseException | None = None
+        self._unmeasured: dict[str, str] = {}
         self._stopping = asyncio.Event()
         self._pass_wanted = asyncio.Event()
         self._look_wanted = asyncio.Event()
@@ -103,6 +102,7 @@ class Agent:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
+        loop.add_signal_handler(signal.SIGHUP, self._hangup)
         control = ControlServer(
             self._config.agent.run_dir,
             control_handlers(self._answer, self._flows, self._board.events),
@@ -113,6 +113,8 @@ class Agent:
             await self._stopping.wait()
             log.info("stopping")
             await self._put_back()
+            if self._failure is not None:
+                raise AgentError(f"stopped after a failure: {self._failure!r}")
         finally:
             for task in self._tasks:
                 task.cancel()
@@ -133,13 +135,13 @@ class Agent:
             Actuator(), ledger, dry_run=self._dry_run, acted=self._board.acted
         )
         self._closers.append(self._reconciler.close)
+        self._closers.append(watch.Watch(loop, self._changed).close)
         observed = await self._reconciler.observe(None, self._servers())
-        paths = self._find_paths(observed)
-        self._meter = Meter(open_dataplane(agent.run_dir, agent.loader), agent.ingress)
+        paths = self._places.find(self._config, observed)
+        plane = await asyncio.to_thread(open_dataplane, agent.run_dir, agent.loader)
+        self._meter = Meter(plane, agent.ingress)
         self._closers.append(self._meter.close)
-        self._probing = Probing(
-            loop, self._servers(), replied=self._replied, failed=self._probe_failed
-        )
+        self._probing = Probing(loop, self._servers(), replied=self._core, failed=self._core)
         self._closers.append(self._probing.close)
         self._state = policy.start(tuple(PathRecord(path) for path in paths), loop.time())
         await self._bind(observed)
@@ -148,10 +150,8 @@ class Agent:
         if self._config.metrics.listen:
             metrics.start(self._config.metrics.listen)
             self._closers.append(metrics.close)
-        self._closers.append(watch.Watch(loop, self._changed).close)
         loop.add_reader(self._meter.event_fd, self._ring)
         self._closers.append(self._stop_ring)
-        loop.add_signal_handler(signal.SIGHUP, self._hangup)
         self._tasks = [
             asyncio.create_task(work(), name=work.__name__)
             for work in (self._slow_ticks, self._passes, self._looks)
@@ -159,6 +159,7 @@ class Agent:
         for task in self._tasks:
             task.add_done_callback(self._task_ended)
         self._board.agent(f"measuring {len(paths)} paths, loader {self._meter.loader}")
+        self._look_wanted.set()  # for what has changed while the programs were loaded
         self._tick()
 
     def _stop_ring(self) -> None:
@@ -179,26 +180,12 @@ class Agent:
     def _task_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and task.exception() is not None:
             log.critical("%s failed", task.get_name(), exc_info=task.exception())
-            self._stopping.set()
+            self._fail(task.exception() or RuntimeError(task.get_name()))
 
     # --- paths -----------------------------------------------------------------------------------
 
     def _servers(self) -> tuple[str, ...]:
         return tuple(a for server in self._config.servers for a in server.addresses)
-
-    def _find_paths(self, observed: Observed) -> tuple[PathConfig, ...]:
-        """The configured paths, else what the kernel has. Raises AgentError if there are none."""
-        if self._config.paths:
-            return self._config.paths
-        found = discover(observed, self._config.quality)
-        for path, why in found:
-            log.info("found path %s (%s): %s", path.name, path.role, why)
-        if not found:
-            raise AgentError(
-                "no path found: no interface has an MPTCP subflow endpoint or a default route; "
-                f"name the paths as [[path]] in the configuration ({self._config.source})"
-            )
-        return tuple(path for path, _ in found)
 
     def _paths(self) -> tuple[PathConfig, ...]:
         return tuple(record.config for record in self._state.paths)
@@ -206,36 +193,38 @@ class Agent:
     async def _bind(self, observed: Observed) -> None:
         """Follow the paths to where they are now; tell the core whose link came or went."""
         paths = self._paths()
-        before = self._missing
         create = bool(self._config.paths)
-        self._bindings, self._missing = bind(paths, observed, create=create)
-        devices = {device.index: device for device in observed.interfaces}
-        places = {
-            name: (b.ifindex, devices[b.ifindex].name, devices[b.ifindex].arphrd)
-            for name, b in self._bindings.items()
-        }
-        try:
-            await asyncio.to_thread(self._meter.bind, places)
-        except (DataPlaneError, OSError) as error:
-            log.error("%s", error)
-        self._probing.bind(self._bindings, {p.name: p.interface for p in paths}, observed)
-        for path in paths:
-            if (path.name in before) != (path.name in self._missing):
-                up = path.name not in self._missing
-                self._core(LinkChanged(path.name, up, self._missing.get(path.name, "link is back")))
+        measured, changes = self._places.follow(paths, observed, create=create)
+        unmeasured = await asyncio.to_thread(self._meter.bind, measured)
+        for name, why in unmeasured.items():
+            if self._unmeasured.get(name) != why:
+                log.error("path %s is not measured, only probed: %s", name, why)
+        self._unmeasured = unmeasured
+        names = {path.name: path.interface for path in paths}
+        self._probing.bind(self._places.bindings, names, observed)
+        for change in changes:
+            self._core(change)
 
     # --- what happens ----------------------------------------------------------------------------
 
     def _tick(self) -> None:
+        """Read and step. What fails is tried again; failing on and on ends the agent."""
+        loop = asyncio.get_running_loop()
         started = time.monotonic()
-        self._core(Tick(self._meter.read()))
+        try:
+            self._core(Tick(self._meter.read()))
+            self._failed_ticks = 0
+        except Exception as error:
+            log.exception("a tick failed")
+            self._failed_ticks += 1
+            if self._failed_ticks >= FAILURES_ENDURED:
+                self._fail(error)
+            self._tick_handle = loop.call_later(RETRY, self._tick)
         self._tick_seconds = time.monotonic() - started
 
-    def _replied(self, path: str, rtt: float) -> None:
-        self._core(ProbeReply(path, rtt))
-
-    def _probe_failed(self, path: str, text: str, proof: bool) -> None:
-        self._core(ProbeFailed(path, text, proof))
+    def _fail(self, error: BaseException) -> None:
+        self._failure = error
+        self._stopping.set()
 
     def _ring(self) -> None:
         """Records of the data path's ring; a path that became busy is watched from now on."""
@@ -247,11 +236,9 @@ class Agent:
     def _changed(self, event: watch.Event) -> None:
         """A link that goes is proof by itself; all the rest can wait until it has settled."""
         if isinstance(event, watch.LinkEvent) and not event.up:
-            for name, binding in self._bindings.items():
-                if binding.ifindex == event.index and name not in self._missing:
-                    why = "is gone" if event.removed else "is down or has no carrier"
-                    self._missing[name] = f"interface {event.name} {why}"
-                    self._core(LinkChanged(name, False, self._missing[name]))
+            why = "is gone" if event.removed else "is down or has no carrier"
+            for change in self._places.link_down(event.index, f"interface {event.name} {why}"):
+                self._core(change)
         if self._look_handle is None:
             loop = asyncio.get_running_loop()
             self._look_handle = loop.call_later(SETTLE, self._look_wanted.set)
@@ -284,10 +271,10 @@ class Agent:
             self._pass_wanted.clear()
             aborts, self._aborts = self._aborts, frozenset()
             reasons = {record.config.name: record.reason for record in self._state.paths}
-            bindings = tuple(self._bindings.values())
-            await self._reconciler.run(
-                self._paths(), bindings, self._servers(), self._wishes, reasons, aborts
-            )
+            paths, bindings, wishes = self._places.all(self._paths(), self._wishes)
+            await self._reconciler.run(paths, bindings, self._servers(), wishes, reasons, aborts)
+            if self._unmeasured:
+                self._look_wanted.set()
 
     async def _looks(self) -> None:
         while True:
@@ -295,7 +282,12 @@ class Agent:
             self._look_wanted.clear()
             self._look_handle = None
             try:
-                await self._bind(await self._reconciler.observe(None, self._servers()))
+                observed = await self._reconciler.observe(None, self._servers())
+                paths = self._places.discover(self._config, observed, self._paths())
+                self._state = policy.reconfigure(
+                    self._state, paths, asyncio.get_running_loop().time()
+                )
+                await self._bind(observed)
             except ActionError as error:
                 log.error("%s", error)
             self._pass_wanted.set()
@@ -306,13 +298,14 @@ class Agent:
             await asyncio.to_thread(self._meter.sum_up, loop.time())
             if not self._servers():
                 flows = await self._flows(16)
-                self._probing.learn_peers(f.remote for f in flows if f.state == "established")
+                living = (f for f in flows if f.mptcp and f.state == "established")
+                self._probing.learn_peers(f.remote for f in living)
             self.snapshot()
             await asyncio.sleep(SLOW_TICK)
 
     def _hangup(self) -> None:
         """SIGHUP: a configuration that can't be used leaves the running one as it is."""
-        if self._reload_config is None:
+        if self._reload_config is None or not self._ready.is_set():
             return
         try:
             config = self._reload_config()
@@ -321,12 +314,12 @@ class Agent:
             return
         if config.agent != self._config.agent or config.metrics != self._config.metrics:
             log.warning("[agent] and [metrics] change with a restart only")
-        paths = config.paths or self._paths()
+        paths = config.paths or tuple(replace(p, quality=config.quality) for p in self._paths())
+        self._places.retire(self._paths(), paths)
         self._config = replace(config, agent=self._config.agent, metrics=self._config.metrics)
         now = asyncio.get_running_loop().time()
         self._state = policy.reconfigure(self._state, paths, now)
         self._probing.servers = self._servers()
-        self._missing = {p.name: "" for p in paths if p.name in self._missing}
         self._look_wanted.set()
         self._board.agent(f"reloaded {config.source}")
 
@@ -340,7 +333,7 @@ class Agent:
         """What is shown, as of now. On the loop's thread; others read what was published."""
         return self._board.publish(
             self._state,
-            self._bindings,
+            self._places.bindings,
             self._meter.figures,
             loader=self._meter.loader,
             tick_seconds=self._tick_seconds,

@@ -26,7 +26,7 @@ RTT_WINDOW = 60.0
 
 
 class Meter:
-    """Raises DataPlaneError where a device can't be measured, ShimError where the kernel won't."""
+    """Reading raises ShimError if the kernel won't."""
 
     def __init__(self, plane: DataPlane, ingress: str) -> None:
         self._plane = plane
@@ -63,26 +63,42 @@ class Meter:
             os.replace(new, file)
         return self._indexes[name]
 
-    def bind(self, devices: Mapping[str, tuple[int, str, int]]) -> None:
-        """Attach to the paths' devices (path: ifindex, name, ARPHRD), detach from all others."""
-        wanted = {name: PathLink(self._index(name), *device) for name, device in devices.items()}
-        kept = {link.ifindex for link in wanted.values()}
+    def bind(self, devices: Mapping[str, tuple[int, str, int]]) -> dict[str, str]:
+        """Attach to the paths' devices (path: ifindex, name, ARPHRD), detach from all others.
+
+        Returns, by path name, why some can't be measured; the rest is.
+        """
+        kept = {ifindex for ifindex, _, _ in devices.values()}
         for row in self._plane.links():
             if row.ifindex not in kept:
                 detach(self._plane, row.ifindex)
-        for name, link in wanted.items():
-            if self._attached.get(name) != link:
-                hooks = attach(self._plane, link, self._ingress)
-                words = ", ".join(f"{hook.direction} by {hook.kind}" for hook in hooks)
-                log.info("path %s: measuring %s, %s", name, link.ifname, words)
-        self._attached = wanted
+        attached = {}
+        failures = {}
+        for name, device in devices.items():
+            try:
+                attached[name] = self._attach(name, PathLink(self._index(name), *device))
+            except (DataPlaneError, OSError) as error:
+                failures[name] = str(error)
+        self._attached = attached
+        return failures
+
+    def _attach(self, name: str, link: PathLink) -> PathLink:
+        if self._attached.get(name) != link:
+            hooks = attach(self._plane, link, self._ingress)
+            words = ", ".join(f"{hook.direction} by {hook.kind}" for hook in hooks)
+            log.info("path %s: measuring %s, %s", name, link.ifname, words)
+        return link
 
     # --- reading --------------------------------------------------------------------------------
 
     def read(self) -> dict[str, PathCounters]:
         """The fast tick: every path's counters."""
         rows = self._plane.read()
-        return {name: rows[link.index] for name, link in self._attached.items()}
+        return {
+            name: rows[link.index]
+            for name, link in self._attached.items()
+            if link.index < len(rows)
+        }
 
     def flows(self, top: int) -> list[FlowView]:
         """The ``top`` flows by bytes."""

@@ -4,15 +4,31 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import logging
 from collections.abc import Callable, Iterable, Mapping
 
 from omrfast.core.discover import gateways
 from omrfast.core.plan import Binding
+from omrfast.core.state import ProbeFailed, ProbeReply
 from omrfast.core.targets import choose
 from omrfast.core.types import Observed
 from omrfast.probe.base import ProbePath
 from omrfast.probe.icmp import IcmpProber
 
+log = logging.getLogger(__name__)
+
+_NO_WAY = frozenset(
+    {
+        errno.ENETUNREACH,
+        errno.EHOSTUNREACH,
+        errno.ENETDOWN,
+        errno.ENODEV,
+        errno.ENXIO,
+        errno.EADDRNOTAVAIL,
+    }
+)
+"""Errors of sendto() and bind() that say that nothing can leave on the path."""
 PEERS_KEPT = 4
 """Remote ends of live subflows that serve as targets where no server is configured."""
 
@@ -25,16 +41,19 @@ class Probing:
         loop: asyncio.AbstractEventLoop,
         servers: tuple[str, ...],
         *,
-        replied: Callable[[str, float], None],
-        failed: Callable[[str, str, bool], None],
+        replied: Callable[[ProbeReply], None],
+        failed: Callable[[ProbeFailed], None],
     ) -> None:
-        """``replied(path, rtt)``; ``failed(path, text, proof)``."""
+        """``replied`` and ``failed`` take the core's events."""
+        self._loop = loop
         self._prober = IcmpProber(loop, self)
         self.servers = servers
         self._replied = replied
         self._failed = failed
         self._peers: tuple[str, ...] = ()
-        self._answering: set[str] = set()
+        self._answering: dict[str, set[str]] = {}
+        """Targets that have answered, by path."""
+        self._complaints: set[str] = set()
         self._paths: dict[str, tuple[ProbePath, tuple[str, ...]]] = {}
 
     def bind(
@@ -54,28 +73,39 @@ class Probing:
         self._paths = paths
 
     def learn_peers(self, remotes: Iterable[str]) -> None:
-        """Remote ends of flows that live, busiest first."""
+        """Remote ends of MPTCP flows that live, busiest first."""
         found = dict.fromkeys(remotes)
         self._peers = tuple(found)[:PEERS_KEPT] or self._peers
 
     def send(self, name: str) -> None:
         """One probe to each target of the path."""
-        if name not in self._paths:
-            return
-        path, near = self._paths[name]
-        address = path.source6 or path.source4 or ""
-        for target in choose(address, self.servers, self._peers, near, self._answering):
-            self._prober.send(path, target)
+        targets: tuple[str, ...] = ()
+        if name in self._paths:
+            path, near = self._paths[name]
+            address = path.source6 or path.source4 or ""
+            answering = self._answering.setdefault(name, set())
+            targets = choose(address, self.servers, self._peers, near, answering)
+            for target in targets:
+                self._prober.send(path, target)
+        if not targets:
+            text = f"path {name}: nobody to probe; name a [[server]]"
+            self._loop.call_soon(self._failed, ProbeFailed(name, text, proof=False, sent=False))
 
     def on_reply(self, path: str, target: str, rtt: float, at: float) -> None:
-        self._answering.add(target)
-        self._replied(path, rtt)
+        self._answering.setdefault(path, set()).add(target)
+        self._replied(ProbeReply(path, rtt, at))
 
-    def on_unreachable(self, path: str, target: str, reason: str, at: float) -> None:
-        self._failed(path, f"{target} unreachable: {reason}", True)
+    def on_unreachable(self, path: str, target: str, sender: str, reason: str, at: float) -> None:
+        """Proof only from where the path begins: others speak of what lies behind them."""
+        known, near = self._paths.get(path, (None, ()))
+        own = known is not None and sender in (*near, known.source4, known.source6)
+        self._failed(ProbeFailed(path, f"{target}: {reason}", proof=own, sent=True))
 
-    def on_error(self, path: str, target: str, reason: str) -> None:
-        self._failed(path, reason, False)
+    def on_error(self, path: str, target: str, reason: str, code: int) -> None:
+        if reason not in self._complaints:
+            self._complaints.add(reason)
+            log.warning("path %s: %s", path, reason)
+        self._failed(ProbeFailed(path, reason, proof=code in _NO_WAY, sent=False))
 
     def close(self) -> None:
         self._prober.close()

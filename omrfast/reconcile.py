@@ -91,9 +91,11 @@ class Reconciler:
         self._ledger = ledger
         self._dry_run = dry_run
         self._acted = acted
-        self._baseline = baseline_of(ledger)
+        self._aborts: frozenset[str] = frozenset()
+        """Paths that died and whose handshakes are still to be aborted."""
         self._pass = asyncio.Lock()
         self._complaints: set[str] = set()
+        self._unmanaged: set[str] = set()
         self._said: set[Operation] = set()
         """Of a dry run: what was announced already."""
 
@@ -114,10 +116,13 @@ class Reconciler:
     ) -> None:
         """One pass. What fails is logged once and tried again by the next pass."""
         async with self._pass:
+            self._aborts |= aborts
             try:
                 observed = await self._actuator.observe(paths, servers)
-                self._baseline = learn(self._baseline, bindings, observed)
-                operations = plan(bindings, wishes, self._baseline, observed, aborts)
+                self._tell_unmanaged()
+                baseline = learn(baseline_of(self._ledger), bindings, observed)
+                operations = plan(bindings, wishes, baseline, observed, self._aborts)
+                self._aborts = frozenset()
                 await self._apply(operations, observed, reasons)
                 if not operations:
                     self._ledger.settle(observed)
@@ -162,6 +167,13 @@ class Reconciler:
                 self._ledger.done(operation)
         action = ActionView(time.time(), path, kind_of(operation), reason, round(took * 1e3, 3))
         self._acted(action, describe(operation))
+
+    def _tell_unmanaged(self) -> None:
+        for route, why in self._actuator.unmanaged:
+            text = f"route {route.destination} metric {route.metric} is not moved: {why}"
+            if text not in self._unmanaged:
+                self._unmanaged.add(text)
+                log.warning("%s", text)
 
     def _complain(self, text: str) -> None:
         if text not in self._complaints:

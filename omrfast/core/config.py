@@ -185,7 +185,7 @@ _PATH: _Readers = {
     "interface": _interface,
     "address": _address,
     "role": _choice(*Role),
-    "metric": _integer(0, 9_999),
+    "metric": _integer(1, 9_999),
     **_QUALITY,
 }
 _SERVER: _Readers = {"name": _name, "addresses": _addresses, "port": _integer(1, 65_535)}
@@ -274,11 +274,14 @@ def _refuse_contradictions(config: Config) -> None:
     ):
         for name in {name for name in names if names.count(name) > 1}:
             refuse(f"two [[{kind}]] are named {name!r}; give each its own name")
-    seen: dict[tuple[str, str | None], str] = {}
+    seen: dict[str, str] = {}
     for path in config.paths:
-        other = seen.setdefault((path.interface, path.address), path.name)
+        other = seen.setdefault(path.interface, path.name)
         if other != path.name:
-            refuse(f"paths {other!r} and {path.name!r} are the same interface and address")
+            refuse(
+                f"paths {other!r} and {path.name!r} are both on {path.interface}: a path is an "
+                "interface, with all its addresses; keep one of them"
+            )
     if config.paths and all(path.role is Role.OFF for path in config.paths):
         refuse('every path has role = "off"; at least one must be "active" or "backup"')
     if config.agent.run_dir == config.agent.state_dir:

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 from omrfast.core.config import PathConfig, Quality
 from omrfast.core.plan import Binding
@@ -49,19 +50,25 @@ def _found_on(
 
 
 def bind(
-    paths: tuple[PathConfig, ...], observed: Observed, *, create: bool
+    paths: tuple[PathConfig, ...],
+    observed: Observed,
+    *,
+    create: bool,
+    before: Mapping[str, Binding] = MappingProxyType({}),
 ) -> tuple[dict[str, Binding], dict[str, str]]:
     """Where each path is now, and for those that are nowhere the reason, by path name.
 
     ``create``: endpoints that are missing are to be made (the operator named the paths).
+    ``before``: where the paths were; what a path has lost since it keeps in ``former``.
     """
     devices = {interface.name: interface for interface in observed.interfaces}
-    shared = [path.interface for path in paths]
+    everywhere = {address for device in devices.values() for address in device.addresses}
     bindings: dict[str, Binding] = {}
     missing: dict[str, str] = {}
     for path in paths:
         device = devices.get(path.interface)
-        address = _address(path, device, observed)
+        old = before.get(path.name)
+        address = _address(path, device, observed, old)
         if device is None:
             missing[path.name] = f"interface {path.interface} is gone"
         elif address is None:
@@ -70,26 +77,34 @@ def bind(
         else:
             if not device.up:
                 missing[path.name] = f"interface {path.interface} is down or has no carrier"
-            alone = shared.count(path.interface) == 1
-            own = device.addresses if alone else (address,)
+            lost = (old.addresses | old.former) - everywhere if old else frozenset[str]()
             bindings[path.name] = Binding(
                 path.name,
                 device.index,
                 address,
-                frozenset(a for a in own if not ipaddress.ip_address(a).is_link_local),
+                frozenset(a for a in device.addresses if not _is_link_local(a)),
+                former=lost,
                 create=create,
                 metric=path.metric,
             )
     return bindings, missing
 
 
-def _address(path: PathConfig, device: Interface | None, observed: Observed) -> str | None:
-    """The address that stands for the path: configured, of its endpoint, or its first one."""
+def _is_link_local(address: str) -> bool:
+    return ipaddress.ip_address(address).is_link_local
+
+
+def _address(
+    path: PathConfig, device: Interface | None, observed: Observed, old: Binding | None
+) -> str | None:
+    """The address that stands for the path: configured, as before, of its endpoint, or any."""
     if device is None:
         return None
     if path.address is not None:
         return path.address if path.address in device.addresses else None
-    usable = [a for a in device.addresses if not ipaddress.ip_address(a).is_link_local]
+    if old is not None and old.address in device.addresses:
+        return old.address
+    usable = [a for a in device.addresses if not _is_link_local(a)]
     with_endpoint = {e.address for e in observed.endpoints}
     ordered = sorted(usable, key=lambda a: (a not in with_endpoint, ":" in a))
     return ordered[0] if ordered else None

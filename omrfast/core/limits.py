@@ -28,7 +28,12 @@ ALARM_MEMORY = 5.0
 """After a suspicion that proved wrong there is no new one for half a round trip, twice as long
 after each further one within ALARM_MEMORY, up to CALM_MOST: bounds what suspicion costs."""
 PROBES_PER_BURST = 3
-UNKNOWN_PROBES = 3
+PATIENCE = 2.0
+PATIENCE_HALF_LIFE = 60.0
+UNHEARD = 2.0
+"""A path that was not heard for this long after the start is no choice for new connections."""
+TRIAL = 10.0
+"""A dead path on which no target ever answered a probe is tried again after this long."""
 
 BUSY = 1.0
 """A path with a packet in this many seconds is watched by its deadlines, not only by probes.
@@ -90,13 +95,19 @@ def quiet_limit(model: PathModel) -> float | None:
     return min(limits, default=None)
 
 
-def proof_limit(model: PathModel, targets_answer: bool) -> float:
+def proof_limit(model: PathModel, *, answers: bool, patience: float) -> float:
     """Silence after the first probe of the burst that proves death: RFC 6298's time-out, without
-    its least value, since nothing is sent again for it."""
-    if not targets_answer:
+    its least value, since nothing is sent again for it; longer where nobody answers probes."""
+    if not answers:
         return max(PROOF_UNANSWERING, 4 * srtt(model))
     deviation = srtt(model) / 2 if model.srtt is None else model.rttvar
-    return max(PROOF_LEAST, srtt(model) + max(4 * deviation, srtt(model) / 8, DENSE_SLACK))
+    expected = srtt(model) + max(4 * deviation, srtt(model) / 8, DENSE_SLACK)
+    return max(PROOF_LEAST, expected, patience)
+
+
+def patience(late: float, elapsed: float) -> float:
+    """How long an answer may take on a path that has paused before without being dead."""
+    return float(PATIENCE * late * 0.5 ** (elapsed / PATIENCE_HALF_LIFE))
 
 
 def calm(model: PathModel, alarms: int) -> float:
@@ -122,9 +133,14 @@ def why_bad(model: PathModel, quality: Quality, now: float) -> str | None:
     return None
 
 
-def is_good(model: PathModel, quality: Quality, now: float) -> bool:
-    """Fresh samples say that the path is well within every limit."""
+def is_good(model: PathModel, quality: Quality, now: float, *, answers: bool) -> bool:
+    """Fresh samples say that the path is well within every limit.
+
+    Where nobody answers probes, a path without traffic has none: no bad sign must do.
+    """
     rtt = model.recent_rtt(now)
+    if rtt is None and not answers:
+        return True
     loss = model.loss
     return (
         rtt is not None
@@ -142,6 +158,10 @@ def badness(model: PathModel, quality: Quality, now: float) -> float:
 
 def damped(penalty: float, elapsed: float) -> float:
     return float(penalty * 0.5 ** (elapsed / DAMPING_HALF_LIFE))
+
+
+def trial_time(quality: Quality, penalty: float) -> float:
+    return max(TRIAL, recover_time(quality, penalty))
 
 
 def recover_time(quality: Quality, penalty: float) -> float:

@@ -65,6 +65,8 @@ class PathModel:
     """Least probe reply; the data path's own minimum is in ``counters``."""
     passive_at: float = float("-inf")
     """When traffic last gave an RTT sample."""
+    traffic_at: float = float("-inf")
+    """Read at which TCP was last seen to have sent something that calls for an answer."""
     recent: tuple[tuple[float, int, float], ...] = ()
     """(at, samples, sum) of the last RECENT seconds, probes included."""
     losses: tuple[tuple[float, int, int], ...] = ()
@@ -121,10 +123,16 @@ def observe(model: PathModel, counters: PathCounters, now: float) -> PathModel:
         return replace(
             model, counters=counters, at=now, losses=(), data=Stream(), arrivals=Stream()
         )
+    if _questions(counters) > _questions(before):
+        model = replace(model, traffic_at=now)
     model = _observe_rtt(model, before, counters, now)
     model = _observe_streams(model, before, counters, now)
     model = _expire_probes(replace(model, counters=counters, at=now), now)
     return _observe_loss(model, now)
+
+
+def _questions(counters: PathCounters) -> int:
+    return counters.tx_segments + counters.flows_opened + counters.syn_retransmissions
 
 
 def _observe_rtt(
@@ -221,11 +229,17 @@ def probe_sent(model: PathModel, now: float) -> PathModel:
     return replace(model, outstanding=(*model.outstanding, now), probes_sent=model.probes_sent + 1)
 
 
-def probe_answered(model: PathModel, rtt: float, now: float) -> PathModel:
-    """A probe came back. Its RTT is used for smoothing only while traffic gives none."""
+def probe_unsent(model: PathModel) -> PathModel:
+    """The last probe never left."""
+    if not model.outstanding:
+        return model
+    return replace(model, outstanding=model.outstanding[:-1], probes_sent=model.probes_sent - 1)
+
+
+def probe_answered(model: PathModel, rtt: float, at: float, now: float) -> PathModel:
+    """A probe came back at ``at``. Its RTT is smoothed only while traffic gives none."""
     least = rtt if model.probe_min is None else min(model.probe_min, rtt)
-    sent = now - rtt
-    waiting = tuple(at for at in model.outstanding if abs(at - sent) > SAME_PROBE)
+    waiting = tuple(sent for sent in model.outstanding if abs(sent - (at - rtt)) > SAME_PROBE)
     model = replace(model, outstanding=waiting, probe_min=least)
     if now - model.passive_at < 1.0:
         return model

@@ -8,6 +8,7 @@ waits until its replacement is there; what comes back comes last.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -24,8 +25,8 @@ from omrfast.core.types import (
     SetMetric,
 )
 
-RouteKey = tuple[int, str, int, str | None]
-"""family, destination, ifindex, gateway: what a route is apart from its metric."""
+RouteKey = Route
+"""A route with metric 0: what it is apart from its metric."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,8 @@ class Binding:
     """The address that probes leave from."""
     addresses: frozenset[str]
     """Every address of the path: its endpoints are the ones with these."""
+    former: frozenset[str] = frozenset()
+    """Addresses that the path had and that are nowhere now; their endpoints are dead weight."""
     create: bool = False
     """The configuration names the path: make an endpoint for ``address`` if there is none."""
     metric: int | None = None
@@ -56,16 +59,33 @@ EMPTY = Baseline({}, {})
 
 
 def route_key(route: Route) -> RouteKey:
-    return (route.family, route.destination, route.ifindex, route.gateway)
+    return replace(route, metric=0)
 
 
 def learn(baseline: Baseline, bindings: tuple[Binding, ...], observed: Observed) -> Baseline:
-    """Add what is seen for the first time; what is known stays as it was found."""
-    addresses = frozenset[str]().union(*(b.addresses for b in bindings))
+    """Add what is seen and was not changed by us (``baseline``): it is as found.
+
+    Left out are endpoints that the kernel made by itself, and routes that differ in nothing but
+    their metric: they can't be told apart once one has moved.
+    """
+    addresses = frozenset[str]().union(*(b.addresses | b.former for b in bindings))
     indexes = {b.ifindex for b in bindings}
-    endpoints = {e.address: e for e in observed.endpoints if e.address in addresses}
-    metrics = {route_key(r): r.metric for r in observed.routes if r.ifindex in indexes}
+    endpoints = {e.address: e for e in _usable(observed) if e.address in addresses}
+    seen = Counter(route_key(r) for r in observed.routes)
+    metrics = {
+        route_key(r): r.metric
+        for r in observed.routes
+        if r.ifindex in indexes and seen[route_key(r)] == 1
+    }
     return Baseline({**endpoints, **baseline.endpoints}, {**metrics, **baseline.metrics})
+
+
+def _usable(observed: Observed) -> Iterator[Endpoint]:
+    """Endpoints that somebody made to make subflows."""
+    for endpoint in observed.endpoints:
+        only_announces = "signal" in endpoint.flags and "subflow" not in endpoint.flags
+        if "implicit" not in endpoint.flags and not only_announces:
+            yield endpoint
 
 
 def plan(
@@ -96,9 +116,8 @@ def plan(
         for operation in _endpoints(binding, wish, baseline, observed):
             steps.append((_order(operation), binding.name, operation))
         if binding.name in aborts:
-            for address in sorted(binding.addresses):
-                abort = AbortHandshakes(address)
-                steps.append((_order(abort), binding.name, abort))
+            for operation in _give_up(binding, bindings, observed):
+                steps.append((_order(operation), binding.name, operation))
     steps.sort(key=lambda entry: entry[0])
     return tuple((name, operation) for _, name, operation in steps)
 
@@ -128,9 +147,9 @@ def _metrics(
     if wish.penalty is None:
         return
     for route in observed.routes:
-        if route.ifindex != binding.ifindex:
+        found = baseline.metrics.get(route_key(route))
+        if route.ifindex != binding.ifindex or found is None:
             continue
-        found = baseline.metrics.get(route_key(route), route.metric)
         metric = (found if binding.metric is None else binding.metric) + wish.penalty
         if metric != route.metric:
             yield SetMetric(route, metric)
@@ -140,28 +159,59 @@ def _endpoints(
     binding: Binding, wish: Wish, baseline: Baseline, observed: Observed
 ) -> Iterator[Operation]:
     """Per address: as wished, with id and flags as found."""
-    there = {e.address: e for e in observed.endpoints if e.address in binding.addresses}
+    held = {e.address: e for e in _usable(observed)}
+    for address in sorted(binding.former & held.keys()):
+        yield DeleteEndpoint(held[address])
+    there = {a: e for a, e in held.items() if a in binding.addresses}
     known = {a: e for a, e in baseline.endpoints.items() if a in binding.addresses}
-    if binding.create and not known and not there:
-        known = {binding.address: Endpoint(0, binding.address, binding.ifindex, 0, _SUBFLOW)}
+    if not known and not there:
+        known = _made(binding, baseline)
     for address in sorted(known.keys() | there.keys()):
         endpoint = there.get(address)
-        if endpoint is None:
-            if wish.present:
-                yield AddEndpoint(_with_backup(known[address], wish.backup))
-        elif "signal" in endpoint.flags and "subflow" not in endpoint.flags:
-            continue
-        elif wish.present is False:
+        elsewhere = endpoint is not None and endpoint.ifindex not in (0, binding.ifindex)
+        if endpoint is not None and (wish.present is False or elsewhere):
             yield DeleteEndpoint(endpoint)
-        elif wish.backup is not None and wish.backup != endpoint.backup:
-            yield SetBackup(endpoint, wish.backup)
+        if endpoint is None or elsewhere:
+            if wish.present:
+                found = known[address] if address in known else there[address]
+                yield AddEndpoint(_placed(found, binding, wish.backup))
+        elif wish.present is not False and wish.backup not in (None, endpoint.backup):
+            yield SetBackup(endpoint, bool(wish.backup))
+
+
+def _made(binding: Binding, baseline: Baseline) -> dict[str, Endpoint]:
+    """An endpoint for a path that has none: as under its former address, or because it is named."""
+    former = [e for a, e in baseline.endpoints.items() if a in binding.former]
+    if former:
+        return {binding.address: replace(former[0], id=0, address=binding.address)}
+    if binding.create:
+        return {binding.address: Endpoint(0, binding.address, binding.ifindex, 0, _SUBFLOW)}
+    return {}
+
+
+def _give_up(
+    binding: Binding, bindings: tuple[Binding, ...], observed: Observed
+) -> Iterator[Operation]:
+    """Once, when a path has died: what can't be moved is ended, so that it is tried elsewhere.
+
+    A subflow whose address has no endpoint (the initial one, address id 0) is closed like the
+    others, if another path has an endpoint for the connection to go on.
+    """
+    held = {e.address for e in _usable(observed)}
+    others = frozenset[str]().union(*(b.addresses for b in bindings if b.name != binding.name))
+    for address in sorted(binding.addresses):
+        if address not in held and held & others:
+            yield DeleteEndpoint(Endpoint(0, address))
+        yield AbortHandshakes(address)
 
 
 _SUBFLOW = frozenset({"subflow"})
 
 
-def _with_backup(endpoint: Endpoint, backup: bool | None) -> Endpoint:
-    if backup is None:
-        return endpoint
-    flags = endpoint.flags | {"backup"} if backup else endpoint.flags - {"backup"}
-    return replace(endpoint, flags=flags)
+def _placed(endpoint: Endpoint, binding: Binding, backup: bool | None) -> Endpoint:
+    """The endpoint on the device that the path has now, with the wished flag."""
+    flags = endpoint.flags
+    if backup is not None:
+        flags = flags | {"backup"} if backup else flags - {"backup"}
+    ifindex = binding.ifindex if endpoint.ifindex else 0
+    return replace(endpoint, ifindex=ifindex, flags=flags)

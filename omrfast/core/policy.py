@@ -57,15 +57,18 @@ def enter(record: PathRecord, state: PathState, reason: str, now: float) -> Path
     returns = record.suspicion is not None and record.suspicion.before is state
     rises = state is _S.DEGRADED and record.state in (_S.DOWN, _S.PROBATION)
     falls = state in (_S.DOWN, _S.DEGRADED) and not rises
-    record = replace(record, state=state, since=now, reason=reason, good_since=None, bad_since=None)
-    if state is not _S.SUSPECT:
-        record = replace(record, suspicion=None)
-    if state is not _S.SUSPECT and not returns:
-        record = replace(record, admitted=False)
-    if falls and not returns:
+    unheard = record.state is _S.UNKNOWN
+    record = replace(record, state=state, since=now, reason=reason)
+    if state is _S.SUSPECT:
+        return record
+    record = replace(record, suspicion=None)
+    if returns:
+        return record
+    record = replace(record, admitted=False, good_since=None, bad_since=None)
+    if falls:
         penalty = limits.damped(record.penalty, now - record.penalty_at) + 1
         record = replace(record, penalty=penalty, penalty_at=now)
-    if state in (_S.DOWN, _S.PROBATION):
+    if unheard or state in (_S.DOWN, _S.PROBATION):
         record = replace(record, model=measure.forget_losses(record.model), next_probe=now)
     return record
 
@@ -80,15 +83,14 @@ def step(state: CoreState, event: Event, now: float) -> Outcome:
                 paths=tuple(
                     replace(r, model=measure.observe(r.model, counters[r.config.name], now))
                     if r.config.name in counters
-                    else r
+                    else replace(r, model=replace(r.model, at=now))
                     for r in state.paths
                 ),
             )
-        case ProbeReply(path, rtt):
-            state = replace(state, targets_answer=True)
-            state = _change(state, path, lambda r: _on_reply(r, rtt, now))
-        case ProbeFailed(path, text, proof):
-            state = _change(state, path, lambda r: _on_failure(r, text, proof, now))
+        case ProbeReply(path, rtt, at):
+            state = _change(state, path, lambda r: _on_reply(r, rtt, at, now))
+        case ProbeFailed(path):
+            state = _change(state, path, lambda r: _on_failure(r, event, now))
         case LinkChanged(path, up, text):
             state = _change(state, path, lambda r: _on_link(r, up, text, now))
     probes: list[str] = []
@@ -96,7 +98,7 @@ def step(state: CoreState, event: Event, now: float) -> Outcome:
     for record in state.paths:
         due = False
         if record.config.role is not Role.OFF:
-            record, due = send_due(_judge(record, state.targets_answer, now), now)
+            record, due = send_due(_judge(record, now), now)
         records.append(record)
         if due:
             probes.append(record.config.name)
@@ -131,46 +133,64 @@ def _decisions(before: CoreState, after: CoreState, now: float) -> tuple[Decisio
 # --- what happened to one path ------------------------------------------------------------------
 
 
-def _on_reply(record: PathRecord, rtt: float, now: float) -> PathRecord:
-    model = measure.probe_answered(record.model, rtt, now)
-    record = replace(record, model=model, answered_at=now)
+def _on_reply(record: PathRecord, rtt: float, at: float, now: float) -> PathRecord:
+    model = measure.probe_answered(record.model, rtt, at, now)
+    record = replace(record, model=model, answered_at=at, answers=True)
     if record.state is _S.UNKNOWN:
         return enter(record, _S.UP, f"a probe was answered in {rtt * 1e3:.1f} ms", now)
     if record.state is _S.DOWN and record.link_up:
-        if now - rtt < record.since:
-            return enter(record, _S.DEGRADED, f"slow, not dead: answers in {rtt * 1e3:.0f} ms", now)
+        if at - rtt < record.since:
+            return _on_late_reply(record, rtt, now)
         return enter(record, _S.PROBATION, f"answers again, in {rtt * 1e3:.1f} ms", now)
     return record
 
 
-def _on_failure(record: PathRecord, text: str, proof: bool, now: float) -> PathRecord:
-    if not proof or record.state in (_S.DOWN, _S.SUSPECT):
+def _on_late_reply(record: PathRecord, rtt: float, now: float) -> PathRecord:
+    """The verdict was wrong: the next one waits longer."""
+    record = replace(record, late=rtt, late_at=now)
+    return enter(record, _S.DEGRADED, f"slow, not dead: answers in {rtt * 1e3:.0f} ms", now)
+
+
+def _on_failure(record: PathRecord, event: ProbeFailed, now: float) -> PathRecord:
+    if not event.sent:
+        record = replace(record, model=measure.probe_unsent(record.model))
+    if not event.proof or record.state in (_S.DOWN, _S.SUSPECT):
         return record
     if record.heard > now - limits.unanswered_limit(record.model, after_quiet=True):
         return record
-    return enter(record, _S.DOWN, text, now)
+    return enter(record, _S.DOWN, event.text, now)
 
 
 def _on_link(record: PathRecord, up: bool, text: str, now: float) -> PathRecord:
     record = replace(record, link_up=up)
-    if up:
-        return replace(record, next_probe=now)
-    return record if record.state is _S.DOWN else enter(record, _S.DOWN, text, now)
+    if not up:
+        return record if record.state is _S.DOWN else enter(record, _S.DOWN, text, now)
+    if record.state is _S.DOWN and not record.answers:
+        return _on_trial(record, text, now)
+    return replace(record, next_probe=now)
+
+
+def _on_trial(record: PathRecord, why: str, now: float) -> PathRecord:
+    """Nobody answers probes on this path, so only traffic can show whether it lives again."""
+    reason = f"{why}; no target answers probes, so it is tried as backup"
+    return replace(enter(record, _S.PROBATION, reason, now), admitted=True)
 
 
 # --- judgement ----------------------------------------------------------------------------------
 
 
-def _judge(record: PathRecord, targets_answer: bool, now: float) -> PathRecord:
+def _judge(record: PathRecord, now: float) -> PathRecord:
     """At most one transition; the order is the order of certainty."""
     if record.state is _S.SUSPECT:
-        return _judge_suspicion(record, targets_answer, now)
+        return _judge_suspicion(record, now)
+    if record.state is _S.DOWN and record.link_up and not record.answers:
+        return _judge_unanswering(record, now)
     if record.state is _S.UNKNOWN and record.heard > record.since:
         return enter(record, _S.UP, "packets arrive", now)
     if record.state in _SILENT_KINDS:
         sign = _silence(record, now)
         if sign is not None:
-            return _suspect(record, sign, targets_answer, now)
+            return _suspect(record, sign, now)
     if record.state in (_S.UP, _S.DEGRADED, _S.PROBATION):
         return _judge_quality(record, now)
     return record
@@ -181,15 +201,16 @@ def _silence(record: PathRecord, now: float) -> str | None:
 
     Silence is measured up to the moment of the last read; what came later is not known yet.
     """
-    counters = record.model.counters
     seen = record.model.at
-    if counters is None or now < record.calm_until:
+    if now < record.calm_until:
         return None
-    asked = counters.asked
-    if asked is not None and asked > record.heard:
+    asked = record.asked
+    if asked is not None:
         limit = answer_limit(record, asked)
         if seen - asked > limit:
             return f"unanswered for {(seen - asked) * 1e3:.0f} ms (limit {limit * 1e3:.0f} ms)"
+    if not record.answers:
+        return None  # a stream that ends could not be told from a path that died
     most = limits.quiet_limit(record.model)
     quiet = seen - record.heard
     if most is not None and quiet > most:
@@ -197,21 +218,30 @@ def _silence(record: PathRecord, now: float) -> str | None:
     return None
 
 
-def _suspect(record: PathRecord, sign: str, targets_answer: bool, now: float) -> PathRecord:
-    deadline = now + limits.proof_limit(record.model, targets_answer)
+def _suspect(record: PathRecord, sign: str, now: float) -> PathRecord:
+    patience = limits.patience(record.late, now - record.late_at)
+    proof = limits.proof_limit(record.model, answers=record.answers, patience=patience)
+    deadline = now + proof
     suspicion = Suspicion(now, record.state, sign, limits.PROBES_PER_BURST, now, deadline)
     return replace(enter(record, _S.SUSPECT, sign, now), suspicion=suspicion)
 
 
-def _judge_suspicion(record: PathRecord, targets_answer: bool, now: float) -> PathRecord:
+def _judge_unanswering(record: PathRecord, now: float) -> PathRecord:
+    if record.heard > record.since:
+        return _on_trial(record, "packets arrive again", now)
+    waited = now - record.since
+    if waited > limits.trial_time(record.config.quality, record.penalty):
+        return _on_trial(record, f"dead for {waited:.0f} s", now)
+    return record
+
+
+def _judge_suspicion(record: PathRecord, now: float) -> PathRecord:
     suspicion = record.suspicion
     assert suspicion is not None
     if record.heard > suspicion.since:
         return _false_alarm(record, suspicion, now)
     if record.model.at < suspicion.deadline or suspicion.burst_left:
         return record
-    if suspicion.before is _S.UNKNOWN and not targets_answer:
-        return enter(record, _S.UNKNOWN, "no target has answered a probe yet", now)
     proof = (
         f"{limits.PROBES_PER_BURST} probes unanswered for {(now - suspicion.since) * 1e3:.0f} ms"
     )
@@ -235,14 +265,15 @@ def _judge_quality(record: PathRecord, now: float) -> PathRecord:
     bad = limits.why_bad(record.model, quality, now)
     if bad is not None:
         since = now if record.bad_since is None else record.bad_since
-        record = replace(record, bad_since=since, good_since=None)
+        late = 0.0 if record.state is _S.DEGRADED else record.late  # slow for good: SRTT knows
+        record = replace(record, bad_since=since, good_since=None, late=late)
         if record.state is not _S.DEGRADED and now - since >= quality.hold:
             return enter(record, _S.DEGRADED, f"{bad} for {(now - since) * 1e3:.0f} ms", now)
         return record
     record = replace(record, bad_since=None)
     if record.state is _S.UP:
         return record
-    if not limits.is_good(record.model, quality, now):
+    if not limits.is_good(record.model, quality, now, answers=record.answers):
         return replace(record, good_since=None)
     since = now if record.good_since is None else record.good_since
     needed = limits.recover_time(quality, record.penalty)

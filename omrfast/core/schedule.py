@@ -33,7 +33,7 @@ def send_due(record: PathRecord, now: float) -> tuple[PathRecord, bool]:
         replace(
             record,
             suspicion=suspicion,
-            model=measure.probe_sent(record.model, now),
+            model=measure.probe_sent(record.model, now) if record.answers else record.model,
             next_probe=now + _interval(record, now),
         ),
         True,
@@ -51,9 +51,9 @@ def _probe_at(record: PathRecord, now: float) -> float:
 
 def _interval(record: PathRecord, now: float) -> float:
     lasts_long = now - record.since > limits.SLOW_AFTER
-    if record.state is _S.DOWN:
+    if record.sober is _S.DOWN:
         return limits.DOWN_PROBE_SLOW if lasts_long else limits.DOWN_PROBE
-    if record.state in (_S.DEGRADED, _S.PROBATION, _S.UNKNOWN):
+    if record.sober in (_S.DEGRADED, _S.PROBATION, _S.UNKNOWN):
         return limits.WATCH_PROBE_SLOW if lasts_long else limits.WATCH_PROBE
     if record.model.smoothed < measure.SETTLED and not lasts_long:
         return limits.WATCH_PROBE
@@ -67,13 +67,13 @@ def wake(record: PathRecord, now: float) -> float:
     due = min(_probe_at(record, now), now + limits.BUSY)
     if record.suspicion is not None:
         return min(due, record.suspicion.deadline)
-    counters = record.model.counters
-    if counters is None or record.state is _S.DOWN:
+    if record.state is _S.DOWN:
         return due
-    asked = counters.asked
-    if asked is not None and asked > record.heard:
+    asked = record.asked
+    last_tx = record.model.counters.last_tx if record.model.counters else None
+    if asked is not None:
         due = min(due, max(asked + answer_limit(record, asked), record.calm_until))
-    elif counters.last_tx is not None and now - counters.last_tx < limits.BUSY:
+    elif last_tx is not None and now - last_tx < limits.BUSY:
         due = min(due, now + limits.unanswered_limit(record.model, after_quiet=False))
     most = limits.quiet_limit(record.model)
     if most is not None:

@@ -40,6 +40,11 @@ class PathRecord:
     good_since: float | None = None
     admitted: bool = False
     """On probation: has answered for long enough to come back as backup."""
+    answers: bool = False
+    """A target has answered a probe on this path: so silence after a probe means something."""
+    late: float = 0.0
+    late_at: float = NEVER
+    """RTT of an answer that came after the verdict, and when: patience for the next one."""
     answered_at: float = NEVER
     """Last probe reply."""
     next_probe: float = NEVER
@@ -49,6 +54,24 @@ class PathRecord:
     alarm_at: float = NEVER
     penalty: float = 0.0
     penalty_at: float = 0.0
+
+    @property
+    def sober(self) -> PathState:
+        """The state without a suspicion that is not decided yet."""
+        return self.state if self.suspicion is None else self.suspicion.before
+
+    @property
+    def asked(self) -> float | None:
+        """Since when something that calls for an answer has had none: traffic, or a probe."""
+        counters = self.model.counters
+        waiting = [at for at in self.model.outstanding[:1] if at > self.heard]
+        if counters is not None and counters.asked is not None and counters.asked > self.heard:
+            if counters.asked >= self.since or self.answers:
+                waiting.append(counters.asked)
+            elif self.model.traffic_at > self.since:
+                # The data path holds the first question only; there have been others since.
+                waiting.append(self.since)
+        return min(waiting, default=None)
 
     @property
     def heard(self) -> float:
@@ -63,8 +86,6 @@ class PathRecord:
 class CoreState:
     paths: tuple[PathRecord, ...]
     started: float
-    targets_answer: bool = False
-    """Some probe was answered on some path: silence means something."""
 
     def path(self, name: str) -> PathRecord:
         """Raises KeyError for a name that is not configured."""
@@ -88,16 +109,20 @@ class Tick:
 class ProbeReply:
     path: str
     rtt: float
+    at: float
+    """When the answer arrived."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeFailed:
-    """The probe could not leave, or an ICMP unreachable came back for it."""
+    """A probe could not leave, or was refused on its way."""
 
     path: str
     text: str
     proof: bool
-    """True if it proves that the path can't carry anything (unreachable, no such device)."""
+    """The path can't carry anything: no route, no device, unreachable by its own gateway."""
+    sent: bool
+    """It left, so that silence after it still counts."""
 
 
 @dataclass(frozen=True, slots=True)

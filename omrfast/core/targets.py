@@ -16,14 +16,15 @@ def choose(
     gateways: Sequence[str],
     answering: Set[str],
 ) -> tuple[str, ...]:
-    """Targets of the family of ``address``, at most MOST_TARGETS.
+    """Targets of the family of ``address``, at most MOST_TARGETS; whoever answered here first.
 
-    A gateway answers for its own link only, so it is asked only until something beyond it has
-    answered. Targets that never answered are dropped as soon as one has.
+    ``answering`` are those that have answered on this path. A gateway answers for its own link
+    only, so it is asked only until something beyond it has answered.
     """
-    beyond = list(dict.fromkeys(t for t in (*servers, *peers) if (":" in t) == (":" in address)))
-    proven = [target for target in beyond if target in answering]
-    if proven:
-        return tuple(proven[:MOST_TARGETS])
-    near = [g for g in gateways if (":" in g) == (":" in address)]
-    return (*beyond[: MOST_TARGETS - len(near[:1])], *near[:1])
+    six = ":" in address
+    beyond = list(dict.fromkeys(t for t in (*servers, *peers) if (":" in t) == six))
+    beyond.sort(key=lambda target: target not in answering)
+    if any(target in answering for target in beyond):
+        return tuple(beyond[:MOST_TARGETS])
+    near = [gateway for gateway in gateways if (":" in gateway) == six][:1]
+    return (*beyond[: MOST_TARGETS - len(near)], *near)

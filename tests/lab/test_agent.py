@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -222,14 +223,14 @@ def test_agents_in_two_namespaces_do_not_disturb_each_other() -> None:
 def test_sighup_takes_a_good_configuration_and_refuses_a_bad_one(lab: Lab, agent: Agent) -> None:
     good = agent.config_path.read_text()
     agent.config_path.write_text(good.replace('recover_after = "1s"', 'max_rtt = "10ms"'))
-    agent.send_signal(1)
+    agent.send_signal(signal.SIGHUP)
     agent.wait_state("wan1", "degraded")
     agent.config_path.write_text(good.replace("recover_after", "recover_atfer"))
-    agent.send_signal(1)
+    agent.send_signal(signal.SIGHUP)
     eventually(lambda: "did you mean recover_after?" in agent.log_tail(), "refused with a hint")
     assert path(agent.status() or {}, "wan1")["state"] == "degraded"
     agent.config_path.write_text(good)
-    agent.send_signal(1)
+    agent.send_signal(signal.SIGHUP)
     agent.wait_state("wan1", "up")
 
 
@@ -303,3 +304,66 @@ def test_a_backup_stays_backup(roles: tuple[str, str]) -> None:
         finally:
             agent.stop()
         assert router.found() == before
+
+
+def test_an_address_that_goes_takes_its_endpoint_along(
+    lab: Lab, router: Router, agent: Agent
+) -> None:
+    before = router.endpoints()
+    table = router.ip("route", "show", "table", "101")
+    command = ["ip", "-n", lab.ns("router")]
+    subprocess.run([*command, "addr", "del", "10.1.0.2/24", "dev", "wan1"], check=True)
+    status = agent.wait_state("wan1", "down")
+    assert "no address 10.1.0.2" in path(status, "wan1")["reason"]
+    eventually(lambda: list(router.endpoints()) == ["10.2.0.2"], "endpoint removed")
+    subprocess.run([*command, "addr", "add", "10.1.0.2/24", "dev", "wan1"], check=True)
+    default = ["route", "add", "default", "via", "10.1.0.1", "dev", "wan1"]
+    subprocess.run([*command, *default, "metric", "100"], check=True)
+    if table:
+        subprocess.run([*command, *default, "table", "101"], check=False)
+    agent.wait_state("wan1", "up")
+    eventually(lambda: router.endpoints() == before, "endpoint as it was")
+
+
+def test_a_path_that_a_reload_takes_away_is_left_as_it_was_found(
+    lab: Lab, router: Router, agent: Agent
+) -> None:
+    before = router.found()
+    with Stream(lab, SMALL):
+        lab.links["wan1"].change(blackhole=True)
+        agent.wait_state("wan1", "down")
+        eventually(lambda: router.found() != before, "changed")
+        first, second, rest = agent.config_path.read_text().split("[[path]]")
+        agent.config_path.write_text(f"{first}[[path]]{rest}")
+        assert "wan1" in second
+        agent.send_signal(signal.SIGHUP)
+        agent.wait_for(lambda status: len(status["paths"]) == 1, 30, "one path")
+        eventually(lambda: router.found() == before, "as it was found")
+
+
+def test_nobody_answers_pings_and_nothing_is_taken_away(lab: Lab, router: Router) -> None:
+    rule = "type filter hook input priority 0; meta l4proto icmp drop;"
+    for part in ("vps1", "carrier1", "carrier2"):
+        deaf = netns.spawn(lab.ns(part), ["nft", f"table inet deaf {{ chain in {{ {rule} }} }}"])
+        assert deaf.wait(10) == 0
+    before = router.found()
+    agent = Agent(lab, QUICK)
+    agent.start()
+    try:
+        with Stream(lab, SMALL) as stream:
+            agent.wait_state("wan1", "up")
+            agent.wait_state("wan2", "up")
+            time.sleep(5)  # longer than any verdict takes
+            assert router.found() == before
+            assert {"down", "degraded"}.isdisjoint(states(agent, "wan1") + states(agent, "wan2"))
+            lab.links["wan1"].change(blackhole=True)
+            agent.wait_state("wan1", "down")
+            eventually(lambda: list(router.endpoints()) == ["10.2.0.2"], "endpoint removed")
+            delivered = stream.delivered()
+            eventually(lambda: stream.delivered() > delivered, "data over the other uplink")
+            lab.links["wan1"].change(blackhole=False)
+            agent.wait_state("wan1", "up", 60)
+            eventually(lambda: router.found() == before, "everything as before")
+    finally:
+        agent.stop()
+        print(agent.log_path.read_text())

@@ -90,7 +90,7 @@ def test_nothing_is_needed() -> None:
         ("[[path]]\ninterface = 'a'\n[[path]]\ninterface = 'a'", ["two [[path]]", "'a'"]),
         (
             "[[path]]\ninterface='a'\nname='x'\n[[path]]\ninterface='a'\nname='y'",
-            ["'x' and 'y'", "same interface"],
+            ["'x' and 'y'", "both on a"],
         ),
         ("[[path]]\ninterface = 'a'\nrole = 'off'", ["every path", "off"]),
         ("[[server]]\nname = 'a'", ["server[1]", "addresses"]),

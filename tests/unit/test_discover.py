@@ -53,14 +53,23 @@ def test_binding_takes_the_endpoint_s_address_and_all_others_of_the_device() -> 
     assert gateways(OBSERVED, bindings["a"]) == ("10.1.0.1",)
 
 
-def test_two_paths_on_one_device_keep_apart() -> None:
-    both = (
-        PathConfig("four", "wan1", address="10.1.0.2"),
-        PathConfig("six", "wan1", address="fd00:1::2"),
+def test_the_address_stays_while_it_is_there_and_is_remembered_when_it_goes() -> None:
+    both = Interface(2, "wan1", True, 1, ("192.168.100.2", "203.0.113.5"))
+    with_endpoint = Observed(
+        endpoints=(Endpoint(1, "203.0.113.5", 2, 0, SUBFLOW),), interfaces=(both,)
     )
-    bindings, _ = bind(both, OBSERVED, create=True)
-    assert bindings["four"].addresses == {"10.1.0.2"}
-    assert bindings["six"].addresses == {"fd00:1::2"}
+    paths = (PathConfig("a", "wan1"),)
+    first, _ = bind(paths, with_endpoint, create=False)
+    assert first["a"].address == "203.0.113.5"
+    removed = Observed(interfaces=(both,))
+    second, _ = bind(paths, removed, create=False, before=first)
+    assert second["a"].address == "203.0.113.5", "although the endpoint is gone"
+    renumbered = Observed(interfaces=(Interface(9, "wan1", True, 1, ("203.0.113.77",)),))
+    third, _ = bind(paths, renumbered, create=False, before=second)
+    assert third["a"].address == "203.0.113.77"
+    assert third["a"].former == {"192.168.100.2", "203.0.113.5"}
+    fourth, _ = bind(paths, renumbered, create=False, before=third)
+    assert fourth["a"].former == third["a"].former
 
 
 @pytest.mark.parametrize(
@@ -92,7 +101,14 @@ def test_a_device_without_carrier_is_bound_and_named() -> None:
         (["203.0.113.1"], [], ["10.1.0.1"], {"203.0.113.1"}, ("203.0.113.1",)),
         ([], ["203.0.113.7"], [], set(), ("203.0.113.7",)),
         (["2001:db8::1"], ["203.0.113.7"], [], set(), ("203.0.113.7",)),
-        (["203.0.113.1"], ["203.0.113.7"], [], {"203.0.113.7"}, ("203.0.113.7",)),
+        (["203.0.113.1"], ["203.0.113.7"], [], {"203.0.113.7"}, ("203.0.113.7", "203.0.113.1")),
+        (
+            ["203.0.113.1", "203.0.113.2"],
+            [],
+            ["10.1.0.1"],
+            {"203.0.113.2"},
+            ("203.0.113.2", "203.0.113.1"),
+        ),
         ([], [], [], set(), ()),
     ],
 )

@@ -52,8 +52,8 @@ def test_recent_is_the_last_half_second() -> None:
 
 def test_probes_count_only_where_traffic_is_silent() -> None:
     busy = samples(0.04)
-    assert probe_answered(probe_sent(busy, 0.2), 0.5, 0.2).srtt == busy.srtt
-    idle = probe_answered(probe_sent(PathModel(), 1.0), 0.08, 1.08)
+    assert probe_answered(probe_sent(busy, 0.2), 0.5, 0.7, 0.7).srtt == busy.srtt
+    idle = probe_answered(probe_sent(PathModel(), 1.0), 0.08, 1.08, 1.09)
     assert idle.srtt == 0.08
     assert idle.rtt_min == 0.08
     assert idle.outstanding == ()
@@ -93,7 +93,7 @@ def test_unanswered_probes_are_loss() -> None:
         at = number * 0.25
         state = probe_sent(state, at)
         if number % 3:
-            state = probe_answered(state, 0.04, at + 0.04)
+            state = probe_answered(state, 0.04, at + 0.04, at + 0.045)
         state = observe(state, PathCounters(), at + 0.05)
     assert state.loss == pytest.approx(1 / 3, abs=0.1)
 

@@ -116,6 +116,71 @@ def test_what_only_announces_an_address_is_left_alone() -> None:
     assert plan(PATHS, {"one": DOWN}, learn(EMPTY, PATHS, found), found) == ()
 
 
+def test_what_the_kernel_made_by_itself_is_not_there() -> None:
+    implicit = Endpoint(9, "10.1.0.2", 2, 0, frozenset({"implicit"}))
+    named = (replace(PATHS[0], create=True),)
+    found = Observed((implicit,), ())
+    base = learn(EMPTY, named, found)
+    assert base.endpoints == {}
+    made = Endpoint(0, "10.1.0.2", 2, 0, frozenset({"subflow"}))
+    assert plan(named, {"one": UP}, base, found) == (("one", AddEndpoint(made)),)
+
+
+def test_a_device_made_anew_gets_its_endpoint_on_the_new_one() -> None:
+    moved = (replace(PATHS[0], ifindex=12),)
+    gone = Observed((TWO,), ())
+    added = AddEndpoint(replace(ONE, ifindex=12))
+    assert plan(moved, {"one": UP}, BASE, gone) == (("one", added),)
+    assert plan(moved, {"one": UP}, BASE, FOUND) == (
+        ("one", DeleteEndpoint(ONE)),
+        ("one", added),
+    )
+
+
+def test_a_new_address_takes_the_place_of_the_old_one() -> None:
+    moved = (
+        replace(
+            PATHS[0],
+            addresses=frozenset({"10.1.0.9"}),
+            address="10.1.0.9",
+            former=frozenset({"10.1.0.2"}),
+        ),
+    )
+    steps = plan(moved, {"one": UP}, BASE, FOUND)
+    assert steps == (
+        ("one", DeleteEndpoint(ONE)),
+        ("one", AddEndpoint(replace(ONE, id=0, address="10.1.0.9"))),
+    )
+
+
+def test_an_initial_subflow_without_endpoint_is_closed_if_there_is_another_way() -> None:
+    only_two = Observed((TWO,), (ROUTE_ONE, ROUTE_TWO))
+    base = learn(EMPTY, PATHS, only_two)
+    steps = plan(PATHS, {"one": DOWN, "two": UP}, base, only_two, frozenset({"one"}))
+    assert steps[1:] == (
+        ("one", DeleteEndpoint(Endpoint(0, "10.1.0.2"))),
+        ("one", AbortHandshakes("10.1.0.2")),
+    )
+    none = Observed((), (ROUTE_ONE, ROUTE_TWO))
+    steps = plan(
+        PATHS, {"one": DOWN, "two": UP}, learn(EMPTY, PATHS, none), none, frozenset({"one"})
+    )
+    assert [type(s[1]) for s in steps] == [SetMetric, AbortHandshakes]
+
+
+def test_routes_that_differ_in_metric_alone_are_left_alone() -> None:
+    twin = replace(ROUTE_ONE, metric=150)
+    found = Observed((ONE, TWO), (ROUTE_ONE, twin, ROUTE_TWO))
+    base = learn(EMPTY, PATHS, found)
+    steps = plan(PATHS, {"one": DOWN, "two": UP}, base, found)
+    assert [s[1] for s in steps] == [DeleteEndpoint(ONE)]
+
+
+def test_what_an_operator_changed_meanwhile_is_as_found() -> None:
+    changed = Observed((ONE, TWO), (replace(ROUTE_ONE, metric=50), ROUTE_TWO))
+    assert plan(PATHS, {"one": UP, "two": UP}, learn(EMPTY, PATHS, changed), changed) == ()
+
+
 def test_the_configured_metric_replaces_the_found_one() -> None:
     named = (replace(PATHS[0], metric=10),)
     assert plan(named, {"one": UP}, BASE, FOUND) == (("one", SetMetric(ROUTE_ONE, 10)),)

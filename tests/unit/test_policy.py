@@ -12,7 +12,7 @@ from world import SimPath, World
 
 from omrfast.core import policy
 from omrfast.core.config import PathConfig, Quality
-from omrfast.core.state import LinkChanged, PathRecord, ProbeFailed, ProbeReply, Tick
+from omrfast.core.state import LinkChanged, PathRecord, ProbeFailed, ProbeReply, Tick, Wish
 from omrfast.core.types import PathCounters, PathState, Role
 
 QUICK = Quality(recover_after=2.0)
@@ -207,9 +207,125 @@ def test_a_path_that_is_off_is_absent_and_not_probed() -> None:
 
 
 def test_silence_proves_nothing_where_no_target_ever_answered() -> None:
-    world = World(SimPath("one", dead=True))
+    world = World(SimPath("one", filters=True), SimPath("two", rtt=0.080))
+    world.run(1.0)
+    assert world.wishes["one"] == Wish(), "as found"
     world.run(20.0)
-    assert world.state.path("one").state is not PathState.DOWN
+    assert world.state.path("one").state is PathState.UNKNOWN
+    assert world.wishes["one"].present is None, "not taken away"
+    assert world.wishes["one"].backup is True, "but no choice for new connections"
+    world.paths["one"].download = 0.020
+    world.run(1.5)
+    assert world.state.path("one").state is PathState.UP, "traffic proves that it works"
+    world.run(60.0)
+    assert world.states("one") == ["up"]
+    world.paths["one"].download = None
+    world.run(60.0)
+    assert world.states("one") == ["up"], "idle again, and nobody answers"
+
+
+def test_traffic_without_an_answer_is_death_even_where_nobody_answers_probes() -> None:
+    world = World(
+        SimPath("one", filters=True, upload=0.020, quality=QUICK), SimPath("two", rtt=0.080)
+    )
+    world.run(3.0)
+    world.paths["one"].dead = True
+    died = world.now
+    world.run(3.0)
+    took = world.entered("one", "down", died)
+    assert took is not None
+    assert 1.0 < took < 1.5
+    world.paths["one"].upload = None
+    world.paths["one"].dead = False
+    world.run(40.0)
+    assert world.states("one", died) == ["down", "probation", "up"], "tried again, as backup"
+
+
+def test_a_cable_that_is_plugged_in_again_brings_an_unanswering_path_back() -> None:
+    world = World(SimPath("one", filters=True, download=0.02, quality=QUICK), SimPath("two"))
+    world.run(2.0)
+    world.link("one", up=False)
+    world.run(1.0)
+    at = world.now
+    world.link("one", up=True)
+    world.run(4.0)
+    assert world.states("one", at) == ["probation", "up"]
+
+
+def test_a_slow_path_is_not_given_up_for_one_that_was_never_heard() -> None:
+    world = World(SimPath("one", upload=0.020, quality=QUICK), SimPath("two", dead=True))
+    world.run(4.0)
+    for step in range(30):
+        world.paths["one"].rtt = 0.040 + step * 0.02
+        world.run(0.2)
+    assert world.state.path("one").state is PathState.DEGRADED
+    assert world.wishes["one"].backup is False
+    assert not world.wishes["one"].penalty
+
+
+def test_nothing_is_taken_away_for_a_path_that_was_never_heard() -> None:
+    world = World(SimPath("one", upload=0.020), SimPath("two", filters=True))
+    world.run(4.0)
+    world.paths["one"].dead = True
+    world.run(2.0)
+    assert world.state.path("one").state is PathState.DOWN
+    assert world.wishes["one"].present is not False
+
+
+def test_a_server_that_boots_later_leaves_no_loss_behind() -> None:
+    world = World(SimPath("one", dead=True), SimPath("two", dead=True))
+    world.run(20.0)
+    world.paths["one"].dead = world.paths["two"].dead = False
+    booted = world.now
+    world.run(60.0)
+    for name in ("one", "two"):
+        assert world.states(name, booted)[-1] == "up"
+        assert "degraded" not in world.states(name)
+
+
+@pytest.mark.parametrize(("on", "off"), [(1.0, 8.0), (2.0, 4.0), (2.0, 1.0), (0.6, 0.4)])
+def test_bursts_do_not_keep_a_healed_path_away(on: float, off: float) -> None:
+    world = two(upload=0.020)
+    for step in range(20):
+        world.paths["one"].rtt = 0.040 + step * 0.02
+        world.run(0.2)
+    world.run(1.0)
+    assert world.state.path("one").state is PathState.DEGRADED
+    world.paths["one"].rtt = 0.040
+    world.paths["one"].upload = None
+    healed = world.now
+    while world.now < healed + 20:
+        world.paths["one"].download = 0.002
+        world.run(on)
+        world.paths["one"].download = None
+        world.run(off)
+    took = world.entered("one", "up", healed)
+    assert took is not None
+    assert "down" not in world.states("one", healed)
+    assert world.states("one", healed).count("up") == 1
+    assert took < 12
+
+
+def test_bursty_traffic_on_a_healthy_path_is_no_reason_for_anything() -> None:
+    world = two()
+    probes = world.paths["one"].probes
+    for _ in range(30):
+        world.paths["one"].download = 0.002
+        world.run(0.6)
+        world.paths["one"].download = None
+        world.run(1.4)
+    assert world.states("one") == ["up", *["up"] * (len(world.states("one")) - 1)]
+    assert world.paths["one"].probes - probes < 4 * 30 + 10
+
+
+def test_a_radio_that_pauses_is_met_with_patience() -> None:
+    world = two(upload=0.020)
+    at = world.now
+    for _ in range(6):
+        world.paths["one"].paused_until = world.now + 0.180
+        world.run(10.0)
+    assert world.states("one", at).count("down") <= 1, "the first time it could be dead"
+    assert world.state.path("one").state is PathState.UP
 
 
 def test_flapping_makes_coming_back_slower() -> None:
@@ -300,8 +416,8 @@ counters = st.builds(
 names = st.sampled_from(["one", "two", "three"])
 events = (
     st.builds(Tick, st.dictionaries(names, counters))
-    | st.builds(ProbeReply, names, st.floats(1e-4, 5))
-    | st.builds(ProbeFailed, names, st.just("unreachable"), st.booleans())
+    | st.builds(ProbeReply, names, st.floats(1e-4, 5), instants)
+    | st.builds(ProbeFailed, names, st.just("unreachable"), st.booleans(), st.booleans())
     | st.builds(LinkChanged, names, st.booleans(), st.just("link"))
 )
 
@@ -333,8 +449,6 @@ def test_whatever_happens_one_path_stays(
             continue
         kept = [wishes[r.config.name] for r in usable]
         assert any(w.present is not False and not w.penalty for w in kept)
-        if any(r.config.role is Role.ACTIVE for r in usable):
-            assert any(w.present is not False for w in kept)
         assert not outcome.aborts & {n for n, w in wishes.items() if w.present is not False}, (
             "what is kept is not aborted"
         )
@@ -344,5 +458,5 @@ def test_steps_do_not_change_what_they_were_given() -> None:
     world = two(upload=0.020)
     before = world.state
     copy = replace(before)
-    policy.step(before, ProbeReply("one", 0.04), world.now)
+    policy.step(before, ProbeReply("one", 0.04, world.now), world.now)
     assert before == copy

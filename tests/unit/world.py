@@ -45,6 +45,10 @@ class SimPath:
     loss_every: int = 0
     """Every n-th segment is sent again; 0: none."""
     dead: bool = False
+    filters: bool = False
+    """Whoever is probed does not answer."""
+    paused_until: float = 0.0
+    """Nothing arrives before, nothing is lost: a radio's pause."""
     role: Role = Role.ACTIVE
     quality: Quality = field(default_factory=Quality)
     counters: PathCounters = field(default_factory=PathCounters)
@@ -63,7 +67,7 @@ class SimPath:
             self.next_download = now + self.download
             if not self.dead:
                 self.in_flight.append((now + self.rtt / 2, "data", 0.0))
-        for entry in [e for e in self.in_flight if e[0] <= now]:
+        for entry in [e for e in self.in_flight if max(e[0], self.paused_until) <= now]:
             self.in_flight.remove(entry)
             if not self.dead:
                 replies += self._arrive(entry, now)
@@ -86,10 +90,8 @@ class SimPath:
 
     def probe(self, now: float) -> None:
         self.probes += 1
-        c = self.counters
-        asked = c.asked if (c.asked or 0) > (c.last_rx or 0) else jiffy(now)
-        self.counters = replace(c, asked=asked, last_tx=jiffy(now))
-        if not self.dead:
+        self.counters = replace(self.counters, last_tx=jiffy(now))
+        if not self.dead and not self.filters:
             self.in_flight.append((now + self.rtt, "probe", now))
 
     def _arrive(self, entry: tuple[float, str, float], now: float) -> list[float]:
@@ -127,7 +129,7 @@ class World:
             quiet = {n: self.now - (p.counters.last_tx or 0.0) > 1 for n, p in self.paths.items()}
             for name, path in self.paths.items():
                 for rtt in path.run(self.now):
-                    self._step(ProbeReply(name, rtt))
+                    self._step(ProbeReply(name, rtt, self.now))
                 if quiet[name] and self.now - (path.counters.last_tx or 0.0) < 0.01:
                     self._tick()
             if self.now >= self.wake_at:
