@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import errno
 import ipaddress
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
 
@@ -38,6 +39,8 @@ from omrfast.act.mptcp_message import (
 from omrfast.act.netlink import Netlink, NetlinkError
 from omrfast.core.types import Endpoint
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -51,6 +54,11 @@ def describe(endpoint: Endpoint) -> str:
     """As in messages: ``MPTCP endpoint 10.0.0.1 (id 2)``."""
     port = f" port {endpoint.port}" if endpoint.port else ""
     return f"MPTCP endpoint {endpoint.address}{port} (id {endpoint.id})"
+
+
+def same_but_id(one: Endpoint, other: Endpoint) -> bool:
+    """Whether they differ in nothing but perhaps their ids, which the kernel may give anew."""
+    return same_place(one, other) and one.flags == other.flags and one.ifindex == other.ifindex
 
 
 def same_place(one: Endpoint, other: Endpoint) -> bool:
@@ -121,10 +129,21 @@ class EndpointManager:
     def add(self, endpoint: Endpoint) -> None:
         """Add it with its id (0: the kernel picks one), interface, port and all flags.
 
-        Nothing to do if it is there already; with another id or other flags it is an error,
-        because somebody else has made it. ``implicit`` marks what the kernel made itself for an
-        incoming subflow; it is not ours to give, and the kernel replaces such an entry.
+        If another address has the id, the kernel picks one: after a delete it gives the id to the
+        next endpoint that anybody adds. Nothing to do if it is there already; with other flags, or
+        with another id although its own is free, it is an error, because somebody else has made
+        it. ``implicit`` marks what the kernel made itself for an incoming subflow; it is not ours
+        to give, and the kernel replaces such an entry.
         """
+        try:
+            self._add_with_any_id(endpoint)
+        except NetlinkError as error:
+            raise ActionError(
+                f"adding {describe(endpoint)}", errno=error.errno, hint=_add_hint(error.errno)
+            ) from error
+
+    def _add(self, endpoint: Endpoint) -> None:
+        """Raises NetlinkError."""
         address = [
             *place(endpoint),
             (ADDR + "FLAGS", flag_bits(endpoint.flags - {"implicit"})),
@@ -135,24 +154,28 @@ class EndpointManager:
             address.append((ADDR + "PORT", endpoint.port))
         if endpoint.ifindex:
             address.append((ADDR + "IF_IDX", endpoint.ifindex))
+        self._change(ADD_ADDR, address)
+
+    def _add_with_any_id(self, endpoint: Endpoint) -> None:
+        """Raises NetlinkError."""
         try:
-            self._change(ADD_ADDR, address)
+            self._add(endpoint)
         except NetlinkError as error:
             # EBUSY: the id is taken, which is looked at before the address.
-            if error.errno in (errno.EEXIST, errno.EBUSY) and self._is_there(endpoint):
-                return
-            raise ActionError(
-                f"adding {describe(endpoint)}", errno=error.errno, hint=_add_hint(error.errno)
-            ) from error
-
-    def _is_there(self, endpoint: Endpoint) -> bool:
-        held = self.find(endpoint)
-        return (
-            held is not None
-            and (endpoint.id == 0 or held.id == endpoint.id)
-            and held.flags == endpoint.flags
-            and held.ifindex == endpoint.ifindex
-        )
+            if error.errno not in (errno.EEXIST, errno.EBUSY):
+                raise
+            present = self.list()
+            held = next((other for other in present if same_place(other, endpoint)), None)
+            owner = next((other for other in present if other.id == endpoint.id), None)
+            if held is None and owner is not None:
+                self._add(replace(endpoint, id=0))
+                _log.warning(
+                    "%s: %s has its id now; added with an id of the kernel's choice",
+                    describe(endpoint),
+                    owner.address,
+                )
+            elif held is None or not same_but_id(held, endpoint) or (endpoint.id and not owner):
+                raise
 
     def delete(self, endpoint: Endpoint) -> None:
         """Remove the endpoint of that address and port: the kernel closes its subflows.

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from omrfast.act.errors import ActionError
+from omrfast.act.mptcp import same_but_id
 from omrfast.core.types import (
     AddEndpoint,
     DeleteEndpoint,
@@ -66,7 +67,8 @@ class Step:
 def plan_restore(changes: Iterable[Change], observed: Observed) -> tuple[Step, ...]:
     """One step for each change that is not as it was found; routes first (pure).
 
-    New connections follow routes, so those go back before the endpoints.
+    New connections follow routes, so those go back before the endpoints. Endpoints that the kernel
+    shall choose an id for come last, so that they take none that another one had.
     """
     steps = [
         _restore_route(change, observed)
@@ -74,7 +76,11 @@ def plan_restore(changes: Iterable[Change], observed: Observed) -> tuple[Step, .
         else _restore_endpoint(change, observed)
         for change in sorted(changes, key=lambda change: isinstance(change, EndpointChange))
     ]
-    return tuple(step for step in steps if step is not None)
+    return tuple(sorted((step for step in steps if step is not None), key=_any_id))
+
+
+def _any_id(step: Step) -> bool:
+    return isinstance(step.op, AddEndpoint) and step.op.endpoint.id == 0
 
 
 def _restore_route(change: RouteChange, observed: Observed) -> Step | None:
@@ -104,8 +110,8 @@ def _restore_endpoint(change: EndpointChange, observed: Observed) -> Step | None
     if original is not None and original.ifindex:
         index = _index(change.interface, observed)
         original = replace(original, ifindex=index or original.ifindex)
-    if held == original:
-        return None
+    if held == original or (held and original and same_but_id(held, original)):
+        return None  # another id: it was taken when the endpoint was added again
     if endpoint_state(held) not in change.applied:
         return Step(change, None, f"{what}: is {endpoint_state(held)}, by someone else")
     if held is None and original is not None:
@@ -116,7 +122,7 @@ def _restore_endpoint(change: EndpointChange, observed: Observed) -> Step | None
         return Step(change, DeleteEndpoint(held), f"{what}, which we had added, removed")
     if held is not None and original is not None and _differ_in_backup_only(held, original):
         return Step(change, SetBackup(held, original.backup), f"{what}: priority put back")
-    return Step(change, None, f"{what}: has another id, device or flags, by someone else")
+    return Step(change, None, f"{what}: has another device or flags, by someone else")
 
 
 def _add_again(change: EndpointChange, original: Endpoint, observed: Observed) -> Step:
@@ -125,14 +131,17 @@ def _add_again(change: EndpointChange, original: Endpoint, observed: Observed) -
         return Step(change, None, f"{what}: no interface has its address now", later=True)
     if original.ifindex and _index(change.interface, observed) is None:
         return Step(change, None, f"{what}: its interface {change.interface} is gone", later=True)
-    if any(e.id == original.id for e in observed.endpoints):
-        return Step(change, None, f"{what}: its id was given to another endpoint")
+    owner = next((e.address for e in observed.endpoints if e.id == original.id), None)
+    if owner is not None:
+        text = f"{what} added again, with another id: {owner} has its own now"
+        return Step(change, AddEndpoint(replace(original, id=0)), text)
     return Step(change, AddEndpoint(original), f"{what} added again")
 
 
 def _differ_in_backup_only(one: Endpoint, other: Endpoint) -> bool:
-    return replace(one, flags=one.flags - {"backup"}) == replace(
-        other, flags=other.flags - {"backup"}
+    """Or in their ids."""
+    return same_but_id(
+        replace(one, flags=one.flags - {"backup"}), replace(other, flags=other.flags - {"backup"})
     )
 
 

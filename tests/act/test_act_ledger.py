@@ -8,12 +8,13 @@ import json
 import logging
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from omrfast.act.apply import Actuator, apply, observe
-from omrfast.core.types import DeleteEndpoint, SetBackup, SetMetric
+from omrfast.core.types import AddEndpoint, DeleteEndpoint, SetBackup, SetMetric
 from omrfast.store.ledger import Ledger, LedgerError
 from omrfast.store.restore import restore
 
@@ -153,6 +154,61 @@ def test_what_an_operator_changed_since_is_left(router, state_dir):
     assert result.done == ()
     assert len(result.left) == 4
     assert all("by someone else" in text for text in result.left)
+    assert not (state_dir / "changes.json").exists()
+
+
+THIEF = ("mptcp", "endpoint", "add", "fd77:2::2", "dev", "wan2", "id", "1", "subflow")
+
+
+def test_an_endpoint_whose_id_was_given_away_is_put_back_with_another(lab, router, state_dir):
+    found = router.call(observe, None, ()).endpoints
+
+    def delete_both():
+        ledger = Ledger(state_dir)
+        for endpoint in found:
+            seen = observe(None, ())
+            ledger.record(DeleteEndpoint(endpoint), seen)
+            apply(DeleteEndpoint(endpoint))
+
+    router.call(delete_both)
+    router.ip(*THIEF)
+    result = put_back(router, state_dir)
+    assert (result.left, result.failed) == ((), ())
+    own, other = result.done  # the one that keeps its id goes first
+    assert own == "MPTCP endpoint 10.77.2.2 (id 2) added again"
+    assert other.startswith("MPTCP endpoint 10.77.1.2 (id 1) added again, with another id")
+    now = {e.address: e for e in router.call(observe, None, ()).endpoints}
+    one, two = found
+    assert now.pop("fd77:2::2").id == 1
+    assert now["10.77.1.2"].id not in (1, 2)
+    assert now == {
+        "10.77.1.2": replace(one, id=now["10.77.1.2"].id),
+        "10.77.2.2": two,
+    }
+    assert not (state_dir / "changes.json").exists()
+    assert put_back(router, state_dir).done == ()
+
+
+@pytest.mark.parametrize("backup", [False, True])
+def test_an_endpoint_that_came_back_with_another_id_is_put_back(router, state_dir, backup):
+    one, _two = router.call(observe, None, ()).endpoints
+    flags = one.flags | {"backup"} if backup else one.flags
+
+    def life():
+        ledger = Ledger(state_dir)
+        for op in (DeleteEndpoint(one), AddEndpoint(replace(one, flags=flags))):
+            ledger.record(op, observe(None, ()))
+            apply(op)
+            ledger.done(op)
+            if isinstance(op, DeleteEndpoint):
+                router.ip(*THIEF)
+
+    router.call(life)
+    result = put_back(router, state_dir)
+    assert (len(result.done), result.left, result.failed) == (int(backup), (), ())
+    (held,) = [e for e in router.call(observe, None, ()).endpoints if e.address == one.address]
+    assert held.id != one.id
+    assert replace(held, id=one.id) == one
     assert not (state_dir / "changes.json").exists()
 
 

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import errno
+import logging
+from dataclasses import replace
 
 import pytest
 
@@ -89,8 +91,43 @@ def test_the_id_of_another_endpoint_is_not_touched(lab):
     lab.router.call(managed, lambda m: m.delete(stale))
     with pytest.raises(ActionError, match=r"10\.77\.2\.2.*No such file.*removed meanwhile"):
         lab.router.call(managed, lambda m: m.set_backup(stale, True))
-    with pytest.raises(ActionError, match=r"10\.77\.2\.2 .id 1.*exists and differs"):
-        lab.router.call(managed, lambda m: m.add(stale))
+    assert shown(lab) == before
+
+
+@pytest.mark.parametrize("thief", ["10.77.2.2", "fd77:2::2"])
+def test_an_endpoint_whose_id_was_given_away_comes_back_with_another(lab, caplog, thief):
+    lab.router.ip(
+        "mptcp", "endpoint", "add", "10.77.1.2", "dev", "wan1", "id", "1", "subflow", "backup"
+    )
+    (endpoint,) = lab.router.call(managed, lambda m: m.list())
+    lab.router.call(managed, lambda m: m.delete(endpoint))
+    lab.router.ip("mptcp", "endpoint", "add", thief, "dev", "wan2", "id", "1", "subflow")
+    with caplog.at_level(logging.WARNING):
+        lab.router.call(managed, lambda m: m.add(endpoint))
+    assert f"10.77.1.2 (id 1): {thief} has its id now" in caplog.text
+    after = shown(lab)
+    assert after[thief] == (1, frozenset({"subflow"}), "wan2", None)
+    number, *rest = after["10.77.1.2"]
+    assert number > 1
+    assert rest == [frozenset({"subflow", "backup"}), "wan1", None]
+    lab.router.call(managed, lambda m: m.add(endpoint))
+    assert shown(lab) == after
+    lab.router.call(managed, lambda m: m.set_backup(endpoint, False))
+    assert shown(lab)["10.77.1.2"] == (number, frozenset({"subflow"}), "wan1", None)
+    with pytest.raises(ActionError, match=r"10\.77\.1\.2 .id 1.*exists and differs"):
+        lab.router.call(managed, lambda m: m.add(endpoint))
+    lab.router.call(managed, lambda m: m.delete(endpoint))
+    assert shown(lab) == {thief: after[thief]}
+
+
+def test_an_endpoint_that_somebody_made_with_another_id_is_an_error(lab):
+    lab.router.ip("mptcp", "endpoint", "add", "10.77.1.2", "id", "5", "subflow")
+    before = shown(lab)
+    wished = Endpoint(1, "10.77.1.2", 0, 0, frozenset({"subflow"}))
+    with pytest.raises(ActionError, match=r"10\.77\.1\.2 .id 1.*exists and differs"):
+        lab.router.call(managed, lambda m: m.add(wished))
+    assert shown(lab) == before
+    lab.router.call(managed, lambda m: m.add(replace(wished, id=0)))
     assert shown(lab) == before
 
 
