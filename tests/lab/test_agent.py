@@ -344,7 +344,7 @@ def test_a_path_that_a_reload_takes_away_is_left_as_it_was_found(
 def test_nobody_answers_pings_and_nothing_is_taken_away(lab: Lab, router: Router) -> None:
     rule = "type filter hook input priority 0; meta l4proto icmp drop;"
     for part in ("vps1", "carrier1", "carrier2"):
-        deaf = netns.spawn(lab.ns(part), ["nft", f"table inet deaf {{ chain in {{ {rule} }} }}"])
+        deaf = netns.spawn(lab.ns(part), ["nft", f"table inet deaf {{\nchain in {{ {rule} }}\n}}"])
         assert deaf.wait(10) == 0
     before = router.found()
     agent = Agent(lab, QUICK)
