@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from omrfast.act.mptcp import same_but_id
 from omrfast.core.types import (
     AbortHandshakes,
     AddEndpoint,
@@ -299,7 +300,10 @@ def _held_at(observed: Observed, address: str, port: int) -> Endpoint | None:
 
 def _as_found(change: Change, observed: Observed) -> bool:
     if isinstance(change, EndpointChange):
-        return _held_at(observed, change.address, change.port) == change.original
+        held = _held_at(observed, change.address, change.port)
+        if held is None or change.original is None:
+            return held is change.original
+        return same_but_id(held, change.original)
     names = interface_names(observed)
     metrics = [r.metric for r in observed.routes if same_route(change, r, names.get(r.ifindex))]
     return change.original.metric in metrics and not set(metrics) & set(change.applied)
