@@ -8,7 +8,6 @@ the core's answer becomes probes, log lines and a pass of the reconciler.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import signal
 import time
@@ -266,15 +265,16 @@ class Agent:
 
     async def _passes(self) -> None:
         while True:
-            with contextlib.suppress(TimeoutError):
+            try:
                 await asyncio.wait_for(self._pass_wanted.wait(), PASS_INTERVAL)
+            except TimeoutError:
+                if self._unmeasured:
+                    self._look_wanted.set()
             self._pass_wanted.clear()
             aborts, self._aborts = self._aborts, frozenset()
             reasons = {record.config.name: record.reason for record in self._state.paths}
             paths, bindings, wishes = self._places.all(self._paths(), self._wishes)
             await self._reconciler.run(paths, bindings, self._servers(), wishes, reasons, aborts)
-            if self._unmeasured:
-                self._look_wanted.set()
 
     async def _looks(self) -> None:
         while True:
