@@ -100,7 +100,7 @@ def draw(cases: dict[str, dict[str, Any]], path: Path) -> None:
             median = figures["summary"][side]["median"] * 1e3
             axes.bar(place + shift, median, 0.32, color=colours[side], alpha=0.35)
             axes.plot([place + shift] * len(values), values, "o", ms=4, color=colours[side])
-            axes.annotate(f"{median:.0f}", (place + shift, median), ha="center", va="bottom")
+            axes.annotate(f"{median:.0f}", (place + shift, 12), ha="center", va="bottom")
     axes.set_xticks(range(len(cases)), [name.removeprefix("blackhole-") for name in cases])
     axes.set_ylabel("longest stall, ms")
     axes.set_title("Uplink 1 (40 ms) goes silent; uplink 2 (80 ms) takes over")
