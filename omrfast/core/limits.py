@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """How long to wait and when a figure is bad: every threshold of the policy, as pure functions.
 
-The design's suspicion (2 SRTT + 4 RTTVAR) is taken sooner here, at one SRTT plus the deviation,
-because suspicion costs three small probes and nothing else; death still needs proof.
+Suspicion comes early, at one SRTT and the deviation (RFC 6298's time-out without its floor of a
+second), because it costs three small probes and nothing else; death needs proof.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from omrfast.core.model import PathModel, steady
 INITIAL_RTT = 0.2
 """Assumed before the first sample: RFC 6298 says 1 s, which no uplink of a router needs."""
 LEAST_SLACK = 0.02
-"""Deviation allowed at least: covers two jiffies at 100 Hz and a busy scheduler."""
+"""Deviation allowed at least: two jiffies at 100 Hz, or a busy scheduler."""
 WAKE_SLACK = 0.2
 """More for the first packet after a quiet time: a modem may have to leave its idle mode."""
 DENSE_GAP = 0.02
