@@ -29,7 +29,7 @@ async def _restore(state_dir: str) -> Restored:
 
     actuator = Actuator()
     try:
-        return await restore(Ledger(state_dir), actuator)
+        return await restore(Ledger(state_dir, make_room=False), actuator)
     finally:
         actuator.close()
 

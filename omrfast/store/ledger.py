@@ -121,10 +121,14 @@ class Ledger:
 
     For each operation: record() before, done() after, whether it worked or not; settle() with
     what was observed then forgets what is as it was found.
+
+    A file that can't be used here, being corrupt or of another network namespace, makes room for
+    a new agent's; with ``make_room`` false it stays where it is and is a LedgerError.
     """
 
-    def __init__(self, state_dir: str | os.PathLike[str]) -> None:
+    def __init__(self, state_dir: str | os.PathLike[str], *, make_room: bool = True) -> None:
         self.path = Path(state_dir) / FILE_NAME
+        self._make_room = make_room
         self._holder = holder()
         self._under_way: list[Operation] = []
         self._saved = ""
@@ -155,14 +159,16 @@ class Ledger:
         elif held_by != self._holder:
             self._set_aside(
                 f"netns-{held_by['netns']}",
-                "it belongs to an agent in another network namespace; "
-                "give each agent its own agent.state_dir",
+                "it belongs to an agent in another network namespace "
+                "(run `omrfast restore` there; give each agent its own agent.state_dir)",
             )
         else:
             self.changes = changes
             self._saved = self._text()
 
     def _set_aside(self, suffix: str, why: str) -> None:
+        if not self._make_room:
+            raise LedgerError(f"{self.path}: {why}")
         aside = self.path.with_name(f"{self.path.name}.{suffix}")
         try:
             os.replace(self.path, aside)

@@ -251,12 +251,25 @@ def test_another_namespace_does_not_use_or_destroy_it(lab, router, state_dir, ca
     assert aside.read_text() == text
 
 
+def test_a_restore_in_the_wrong_namespace_leaves_it_for_the_right_one(lab, router, state_dir):
+    killed(router, state_dir, "after", "delete")
+
+    def body():
+        with pytest.raises(LedgerError, match="another network namespace"):
+            Ledger(state_dir, make_room=False)
+
+    lab.server.call(body)
+    assert len(router.call(lambda: Ledger(state_dir, make_room=False).changes)) == 1
+
+
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", '{"version": 99}', '{"version": 1, "endpoints": 3}', "\xff\xfe"]
 )
 def test_a_corrupt_file_is_kept_aside_and_said(state_dir, caplog, text):
     state_dir.mkdir()
     (state_dir / "changes.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(LedgerError, match="cannot be used"):
+        Ledger(state_dir, make_room=False)
     with caplog.at_level(logging.WARNING):
         assert Ledger(state_dir).changes == []
     assert "kept as changes.json.corrupt" in caplog.text
