@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import importlib
 import importlib.util
 import os
@@ -52,6 +53,7 @@ def _bpf() -> Iterator[Finding]:
     if library is None:
         yield Finding("libbpf", False, "libbpf.so.1 not found", "apt-get install libbpf1")
         return
+    may = _holds("CAP_BPF") and _holds("CAP_PERFMON")
     boot = "boot a kernel with CONFIG_BPF_SYSCALL=y, 6.1 or newer"
     probe_map, probe_program = (
         library.libbpf_probe_bpf_map_type,
@@ -62,7 +64,9 @@ def _bpf() -> Iterator[Finding]:
         ("BPF TC programs", probe_program, BPF_PROG_TYPE_SCHED_CLS),
         ("BPF XDP programs", probe_program, BPF_PROG_TYPE_XDP),
     ):
-        yield _bpf_feature(name, probe(kind, None), boot)
+        # libbpf takes a refusal for a missing feature.
+        answer = probe(kind, None) if may else -errno.EPERM
+        yield _bpf_feature(name, answer, boot)
 
 
 def _shim() -> Finding:
@@ -104,18 +108,18 @@ def effective_capabilities() -> int:
     return 0
 
 
+def _holds(capability: str) -> bool:
+    return bool(effective_capabilities() >> CAPABILITIES[capability][0] & 1)
+
+
 def _capabilities() -> Finding:
-    held = effective_capabilities()
-    missing = [
-        f"{name} ({use})" for name, (bit, use) in CAPABILITIES.items() if not held >> bit & 1
-    ]
+    missing = [name for name in CAPABILITIES if not _holds(name)]
     if missing:
-        names = " ".join(name for name, (bit, _) in CAPABILITIES.items() if not held >> bit & 1)
         return Finding(
             "capabilities",
             False,
-            "missing: " + ", ".join(missing),
-            f"run as root, or give the service AmbientCapabilities={names}",
+            "missing: " + ", ".join(f"{name} ({CAPABILITIES[name][1]})" for name in missing),
+            f"run as root, or give the service AmbientCapabilities={' '.join(missing)}",
         )
     return Finding("capabilities", True, " ".join(CAPABILITIES))
 
