@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -16,10 +17,14 @@ if TYPE_CHECKING:
     from omrfast.lab.scenario import Scenario
 
 _NAME = "lab"
+_NAME_HELP = "name of the lab (default: %(default)s)"
 _PARTS = "router, vps1, vps2, carrier1..., inet, lan"
 _LINK_KEYS = "delay=150ms jitter=10ms loss=3% rate=20M queue=100ms blackhole=on|off"
-_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "%": 0.01, "k": 1e3, "M": 1e6, "G": 1e9, "": 1.0}
-_WORDS = {"on": 1.0, "off": 0.0}
+_LINK_VALUE = re.compile(r"(\d+(?:\.\d+)?)([a-zA-Z%]*)")
+_TIME = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
+_RATE = {"k": 1e3, "M": 1e6, "G": 1e9}
+_UNITS = {"delay": _TIME, "jitter": _TIME, "queue": _TIME, "rate": _RATE, "loss": {"%": 0.01}}
+_SWITCH = {"on": 1.0, "off": 0.0}
 
 
 def register(subparsers: Subparsers, parents: Sequence[argparse.ArgumentParser]) -> None:
@@ -27,7 +32,7 @@ def register(subparsers: Subparsers, parents: Sequence[argparse.ArgumentParser])
     actions = lab.add_subparsers(metavar="ACTION", required=True)
 
     up = actions.add_parser("up", help="build a lab that stays until `omrfast lab down`")
-    up.add_argument("--name", default=_NAME, help="name of the lab (default: %(default)s)")
+    up.add_argument("--name", type=_lab_name, default=_NAME, help=_NAME_HELP)
     up.add_argument("--uplinks", type=int, choices=(1, 2, 3), default=2)
     up.add_argument("--servers", type=int, choices=(1, 2), default=1)
     up.add_argument("--lan", action="store_true", help="with a LAN client")
@@ -36,19 +41,25 @@ def register(subparsers: Subparsers, parents: Sequence[argparse.ArgumentParser])
     up.set_defaults(handler=_up)
 
     down = actions.add_parser("down", help="remove the lab")
-    down.add_argument("--name", default=_NAME)
+    down.add_argument("--name", type=_lab_name, default=_NAME, help=_NAME_HELP)
     down.set_defaults(handler=_down)
 
     shell = actions.add_parser("shell", help="a shell inside a part of the lab")
     shell.add_argument("part", nargs="?", default="router", help=f"one of {_PARTS}")
-    shell.add_argument("--name", default=_NAME)
+    shell.add_argument("--name", type=_lab_name, default=_NAME, help=_NAME_HELP)
     shell.set_defaults(handler=_shell)
 
     link = actions.add_parser("link", help="change an uplink of the lab, or show it")
     link.add_argument("uplink", help="wan1, wan2, ...")
-    link.add_argument("changes", nargs="*", metavar="KEY=VALUE", help=_LINK_KEYS.replace("%", "%%"))
+    link.add_argument(
+        "changes",
+        nargs="*",
+        type=_change,
+        metavar="KEY=VALUE",
+        help=_LINK_KEYS.replace("%", "%%"),
+    )
     link.add_argument("--direction", choices=("up", "down", "both"), default="both")
-    link.add_argument("--name", default=_NAME)
+    link.add_argument("--name", type=_lab_name, default=_NAME, help=_NAME_HELP)
     link.set_defaults(handler=_link)
 
     demo = actions.add_parser("demo", help="the main job, without and with the agent (2 minutes)")
@@ -74,6 +85,8 @@ def _up(args: argparse.Namespace) -> int:
         print(f"  {part:10} ip netns exec {namespace} ...")
     own = "" if wish.name == _NAME else f" --name {wish.name}"
     print(f"enter: omrfast lab shell{own} [PART]    spoil: omrfast lab link{own} wan1 blackhole=on")
+    if wish.agent:
+        print(f"agent: omrfast status --config {keeper.agent_config(wish.name)}")
     print(f"end:   omrfast lab down{own}")
     return FINE
 
@@ -101,37 +114,40 @@ def _shell(args: argparse.Namespace) -> int:
         return process.wait()
 
 
-def _value(text: str) -> float:
-    """ "150ms", "3%", "20M", "on" as seconds, ratio, bit/s, 1; CommandError if it is none."""
-    if text in _WORDS:
-        return _WORDS[text]
-    number = text.rstrip("umskMG%")
-    try:
-        return float(number) * _UNITS[text[len(number) :]]
-    except (ValueError, KeyError):
-        raise CommandError(f"{text!r} is no value; write as in {_LINK_KEYS}") from None
+def _change(word: str) -> tuple[str, float]:
+    """``delay=150ms`` as key and seconds, ratio, bit/s or 0 and 1; raises ArgumentTypeError."""
+    key, _, text = word.partition("=")
+    if key == "blackhole" and text in _SWITCH:
+        return key, _SWITCH[text]
+    match = _LINK_VALUE.fullmatch(text)
+    unit = _UNITS.get(key, {}).get(match[2]) if match else None
+    if match is None or unit is None or (key == "loss" and float(match[1]) > 100):
+        raise argparse.ArgumentTypeError(f"{word!r}: write as in {_LINK_KEYS}")
+    return key, float(match[1]) * unit
+
+
+def _lab_name(text: str) -> str:
+    """Part of the names of namespaces and of a socket."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]{0,31}", text):
+        raise argparse.ArgumentTypeError(f"{text!r}: write up to 32 letters, digits and -")
+    return text
 
 
 def _link(args: argparse.Namespace) -> int:
     from omrfast.lab import links, ownership
+    from omrfast.lab.topology import check_root
 
+    check_root()
     path = ownership.root() / args.name / links.WIRE_SOCKET
     if not path.exists():
         raise CommandError(
             f"no lab {args.name} with the emulator of this project is up; where the kernel has "
             "netem, use tc in its namespace"
         )
-    known = [f.name for f in fields(links.LinkSettings)]
-    changes = {}
-    for word in args.changes:
-        key, _, text = word.partition("=")
-        if key not in known:
-            raise CommandError(f"unknown key {key!r}: write one of {', '.join(known)}")
-        changes[key] = _value(text)
     control = links.WireControl(path)
     try:
-        if changes:
-            control.change(args.uplink, args.direction, changes)
+        if args.changes:
+            control.change(args.uplink, args.direction, dict(args.changes))
         for direction in (links.UP, links.DOWN):
             counted = asdict(control.stats(args.uplink, direction))
             words = ", ".join(f"{name} {count}" for name, count in counted.items() if count)

@@ -24,7 +24,22 @@ DEBUG_VARIABLE = "OMRFAST_DEBUG"
 
 
 class _Parser(argparse.ArgumentParser):
-    """Usage errors in one line, like all others."""
+    """Usage errors in one line, like all others; options anywhere between a command's words."""
+
+    _parsing = False
+
+    def parse_known_args(  # type: ignore[override]
+        self,
+        args: Sequence[str] | None = None,
+        namespace: argparse.Namespace | None = None,
+    ) -> tuple[argparse.Namespace, list[str]]:
+        if self._parsing or self._subparsers is not None:
+            return super().parse_known_args(args, namespace)
+        self._parsing = True  # what is called next calls this method twice
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._parsing = False
 
     def error(self, message: str) -> None:  # type: ignore[override]
         self.exit(USAGE, f"omrfast: {message}; see `{self.prog} --help`\n")

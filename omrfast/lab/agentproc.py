@@ -20,6 +20,8 @@ from omrfast.lab.topology import Lab, server_address, uplink_address
 Overrides = Mapping[str, Mapping[str, Any]]
 """Keys of the plain sections of the configuration: {"quality": {"recover_after": "3s"}}."""
 
+AGENT_CONFIG = "agent.toml"
+"""File name in the lab's directory."""
 START_PATIENCE = 60.0
 STOP_PATIENCE = 30.0
 POLL = 0.05
@@ -53,7 +55,7 @@ class Agent:
         self._arguments = list(arguments)
         self._process: subprocess.Popen[str] | None = None
         self.run_dir = str(lab.directory / "run")
-        self.config_path = lab.directory / "agent.toml"
+        self.config_path = lab.directory / AGENT_CONFIG
         self.log_path = lab.directory / "agent.log"
         self.configure(overrides or {})
 

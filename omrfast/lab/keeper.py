@@ -14,11 +14,12 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from omrfast.lab import ownership
-from omrfast.lab.agentproc import Agent
+from omrfast.lab.agentproc import AGENT_CONFIG, Agent
 from omrfast.lab.devices import LabError
-from omrfast.lab.topology import Lab, TopologySpec, UplinkSpec, end_on_signals
+from omrfast.lab.topology import Lab, TopologySpec, UplinkSpec, check_root, end_on_signals
 
 DOWN_PATIENCE = 30.0
 RTTS = (0.04, 0.08, 0.12)
@@ -46,8 +47,14 @@ class Wish:
 
 
 def find(name: str) -> ownership.Owner | None:
-    """The living lab of that name."""
+    """The living lab of that name. LabError without the right to look."""
+    check_root()
     return next((o for o in ownership.owners() if o.token == name and o.alive()), None)
+
+
+def agent_config(name: str) -> Path:
+    """Configuration of the agent of the lab of that name."""
+    return ownership.root() / name / AGENT_CONFIG
 
 
 def up(wish: Wish) -> dict[str, str]:
@@ -74,7 +81,9 @@ def up(wish: Wish) -> dict[str, str]:
 
 def down(name: str) -> bool:
     """End the lab of that name; whether there was one. LabError if it does not end."""
-    ownership.collect_stale()
+    check_root()
+    if name in ownership.collect_stale():
+        return True
     owner = find(name)
     if owner is None:
         return False

@@ -107,10 +107,15 @@ def server_address(v: int, version: int = 4) -> str:
     return SERVER_ADDRESSES[v - 1] if version == 4 else f"2001:db8:{v}::10"
 
 
-def check_machine() -> None:
-    """LabError if labs cannot run here, with what to do."""
+def check_root() -> None:
+    """LabError if this is not root."""
     if os.geteuid() != 0:
         raise LabError("the lab needs root: run it with sudo")
+
+
+def check_machine() -> None:
+    """LabError if labs cannot run here, with what to do."""
+    check_root()
     try:
         if int(Path("/proc/sys/net/mptcp/enabled").read_text()) == 0:
             raise LabError("MPTCP is off: sysctl -w net.mptcp.enabled=1")

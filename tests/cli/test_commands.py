@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from snapshots import EVENT, FLOW, path, snapshot
 
+from omrfast.cli.main import build_parser
 from omrfast.core.types import FlowView, Snapshot
 from omrfast.export.control import ControlServer, socket_path
 from omrfast.export.events import EventLog
@@ -91,6 +92,10 @@ def one_line(text: str) -> bool:
         ("flows", "--top", "many"),
         ("status", "--config"),
         ("detach", "everything"),
+        ("lab", "up", "--name", "a/b"),
+        ("lab", "link", "wan1", "delay=5"),
+        ("lab", "link", "wan1", "loss=200%"),
+        ("lab", "link", "wan1", "blackhole=perhaps"),
     ],
 )
 def test_usage_errors(args: tuple[str, ...]) -> None:
@@ -99,6 +104,14 @@ def test_usage_errors(args: tuple[str, ...]) -> None:
     assert one_line(done.stderr)
     assert "--help" in done.stderr
     assert not done.stdout
+
+
+def test_options_may_stand_between_the_words_of_a_command() -> None:
+    args = build_parser().parse_args(
+        ["lab", "link", "wan1", "delay=150ms", "--name", "mine", "loss=3%", "blackhole=on"]
+    )
+    assert (args.uplink, args.name) == ("wan1", "mine")
+    assert args.changes == [("delay", 0.15), ("loss", 0.03), ("blackhole", 1.0)]
 
 
 def test_help_and_version() -> None:
