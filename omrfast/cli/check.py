@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
@@ -30,14 +31,30 @@ def register(subparsers: Subparsers, parents: Sequence[argparse.ArgumentParser])
     parser.set_defaults(handler=handle)
 
 
+def _elsewhere(pid: int) -> bool:
+    """Whether a process lives in another network namespace than this one."""
+    try:
+        return not os.path.samefile(f"/proc/{pid}/ns/net", "/proc/self/ns/net")
+    except OSError:
+        return False  # it has just ended, or is none of our business
+
+
 def _agent(config: Config) -> Finding:
     from omrfast.export.client import request
-    from omrfast.export.control import ControlError
+    from omrfast.export.control import ControlError, peer_pid
 
     try:
         health = request(config.agent.run_dir, "health")
     except ControlError as error:
         return Finding("agent", None, str(error))
+    pid = peer_pid(config.agent.run_dir)
+    if pid is not None and _elsewhere(pid):
+        return Finding(
+            "agent",
+            None,
+            f"runs (pid {pid}) in another network namespace: the uplinks above are not its own",
+            f"nsenter --net=/proc/{pid}/ns/net omrfast check",
+        )
     refused = sum(health["flows_refused"].values())
     room = f"{health['flows']} of {health['flow_capacity']} flows"
     if refused:

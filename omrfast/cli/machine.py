@@ -119,7 +119,8 @@ def _capabilities() -> Finding:
             "capabilities",
             False,
             "missing: " + ", ".join(f"{name} ({CAPABILITIES[name][1]})" for name in missing),
-            f"run as root, or give the service AmbientCapabilities={' '.join(missing)}",
+            f"run as root, or give the service AmbientCapabilities={' '.join(missing)} "
+            "and mount a bpffs at run_dir/bpf beforehand",
         )
     return Finding("capabilities", True, " ".join(CAPABILITIES))
 
