@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 from omrfast import __version__
 from omrfast.core.plan import Binding
@@ -63,11 +64,16 @@ class Board:
 
     def acted(self, action: ActionView, what: str) -> None:
         """An operation was applied, or left out because this is a dry run."""
+        reason = action.reason
+        if self._dry_run:
+            what = f"would be: {what}"
+            action = replace(action, reason=f"dry run: {reason}")
+            log.info("path %s: %s (%s)", action.path, what, reason)
+        else:
+            log.info("path %s: %s in %.1f ms (%s)", action.path, what, action.took_ms, reason)
         self._history.acted(action)
-        text = f"would be: {what}" if self._dry_run else what
-        log.info("path %s: %s in %.1f ms (%s)", action.path, text, action.took_ms, action.reason)
-        details = (("reason", action.reason), ("took_ms", action.took_ms))
-        self.events.append(EventView(action.at, "action", action.path, text, details))
+        details = (("reason", reason), ("took_ms", action.took_ms))
+        self.events.append(EventView(action.at, "action", action.path, what, details))
 
     def flow(self, path: str, event: PathEvent) -> None:
         """The data path told of a TCP flow."""

@@ -160,7 +160,8 @@ class Ledger:
             self._set_aside(
                 f"netns-{held_by['netns']}",
                 "it belongs to an agent in another network namespace "
-                "(run `omrfast restore` there; give each agent its own agent.state_dir)",
+                "(run `omrfast restore` there, or remove the file if that namespace is gone; "
+                "give each agent its own agent.state_dir)",
             )
         else:
             self.changes = changes
