@@ -105,6 +105,11 @@ def proof_limit(model: PathModel, *, answers: bool, patience: float) -> float:
     return max(PROOF_LEAST, expected, patience)
 
 
+def deaf_limit(model: PathModel) -> float:
+    """What arrives this long after an unanswered probe shows that nobody answers probes."""
+    return max(PROOF_UNANSWERING, 4 * srtt(model))
+
+
 def patience(late: float, elapsed: float) -> float:
     """How long an answer may take on a path that has paused before without being dead."""
     return float(PATIENCE * late * 0.5 ** (elapsed / PATIENCE_HALF_LIFE))

@@ -29,7 +29,7 @@ LOSS_MANY = 400
 """Windows of the loss ratio: the last LOSS_SHORT seconds if that many units were sent in them,
 longer than a start-up's overshoot lasts; else LOSS_WINDOW and at least LOSS_LEAST units.
 Units are segments and probes."""
-PROBE_OVERDUE = 1.0
+PROBE_OVERDUE = 2.0
 """A probe without an answer for this long (or 4 smoothed RTTs, if longer) counts as lost."""
 LOSS_MEMORY = 60.0
 """The window reaches back this far when LOSS_WINDOW holds too few units."""
@@ -75,6 +75,8 @@ class PathModel:
     """Data segments that arrive."""
     arrivals: Stream = field(default_factory=Stream)
     """Packets of any kind that arrive."""
+    counts_probes: bool = False
+    """Somebody answers: a probe without an answer is a loss."""
     probes_sent: int = 0
     probes_lost: int = 0
     outstanding: tuple[float, ...] = field(default=())
@@ -210,8 +212,10 @@ def _observe_loss(model: PathModel, now: float) -> PathModel:
     if counters is None or (model.losses and now - model.losses[-1][0] < LOSS_STEP):
         return model
     outbound = max(0, counters.retransmitted_segments - counters.spurious_segments)
-    sent = counters.tx_segments + counters.rx_segments + model.probes_sent
-    lost = outbound + counters.refilled_segments + model.probes_lost
+    sent = counters.tx_segments + counters.rx_segments
+    lost = outbound + counters.refilled_segments
+    if model.counts_probes:
+        sent, lost = sent + model.probes_sent, lost + model.probes_lost
     kept = tuple(entry for entry in model.losses if now - entry[0] <= LOSS_MEMORY)
     return replace(model, losses=(*kept, (now, sent, lost)))
 
@@ -240,6 +244,8 @@ def probe_answered(model: PathModel, rtt: float, at: float, now: float) -> PathM
     """A probe came back at ``at``. Its RTT is smoothed only while traffic gives none."""
     least = rtt if model.probe_min is None else min(model.probe_min, rtt)
     waiting = tuple(sent for sent in model.outstanding if abs(sent - (at - rtt)) > SAME_PROBE)
+    if not model.counts_probes:
+        model = replace(model, counts_probes=True, losses=(), probes_sent=0, probes_lost=0)
     model = replace(model, outstanding=waiting, probe_min=least)
     if now - model.passive_at < 1.0:
         return model

@@ -29,7 +29,7 @@ from omrfast.core.state import (
     Suspicion,
     Tick,
 )
-from omrfast.core.types import PathState, Role
+from omrfast.core.types import PathCounters, PathState, Role
 from omrfast.core.wish import wishes
 
 _S = PathState
@@ -80,12 +80,7 @@ def step(state: CoreState, event: Event, now: float) -> Outcome:
         case Tick(counters):
             state = replace(
                 state,
-                paths=tuple(
-                    replace(r, model=measure.observe(r.model, counters[r.config.name], now))
-                    if r.config.name in counters
-                    else replace(r, model=replace(r.model, at=now))
-                    for r in state.paths
-                ),
+                paths=tuple(_on_tick(r, counters.get(r.config.name), now) for r in state.paths),
             )
         case ProbeReply(path, rtt, at):
             state = _change(state, path, lambda r: _on_reply(r, rtt, at, now))
@@ -133,9 +128,20 @@ def _decisions(before: CoreState, after: CoreState, now: float) -> tuple[Decisio
 # --- what happened to one path ------------------------------------------------------------------
 
 
+def _on_tick(record: PathRecord, counters: PathCounters | None, now: float) -> PathRecord:
+    if counters is None:
+        return replace(record, model=replace(record.model, at=now))
+    waiting = record.model.outstanding
+    record = replace(record, model=measure.observe(record.model, counters, now))
+    if not record.answers and waiting:
+        ignored = record.heard - waiting[0] > limits.deaf_limit(record.model)
+        record = replace(record, deaf=record.deaf or ignored)
+    return record
+
+
 def _on_reply(record: PathRecord, rtt: float, at: float, now: float) -> PathRecord:
     model = measure.probe_answered(record.model, rtt, at, now)
-    record = replace(record, model=model, answered_at=at, answers=True)
+    record = replace(record, model=model, answered_at=at, answers=True, deaf=False)
     if record.state is _S.UNKNOWN:
         return enter(record, _S.UP, f"a probe was answered in {rtt * 1e3:.1f} ms", now)
     if record.state is _S.DOWN and record.link_up:

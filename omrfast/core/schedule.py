@@ -33,7 +33,7 @@ def send_due(record: PathRecord, now: float) -> tuple[PathRecord, bool]:
         replace(
             record,
             suspicion=suspicion,
-            model=measure.probe_sent(record.model, now) if record.answers else record.model,
+            model=measure.probe_sent(record.model, now),
             next_probe=now + _interval(record, now),
         ),
         True,
@@ -41,10 +41,10 @@ def send_due(record: PathRecord, now: float) -> tuple[PathRecord, bool]:
 
 
 def _probe_at(record: PathRecord, now: float) -> float:
-    """When the next probe is due: never while traffic itself measures a good path."""
+    """When the next probe is due: never while traffic measures a good path that is known."""
     if record.suspicion is not None:
         return record.suspicion.next_probe if record.suspicion.burst_left else _NEVER
-    if record.state is _S.UP:
+    if record.state is _S.UP and (record.answers or record.deaf):
         return max(record.next_probe, record.model.passive_at + _interval(record, now))
     return record.next_probe
 
@@ -55,7 +55,8 @@ def _interval(record: PathRecord, now: float) -> float:
         return limits.DOWN_PROBE_SLOW if lasts_long else limits.DOWN_PROBE
     if record.sober in (_S.DEGRADED, _S.PROBATION, _S.UNKNOWN):
         return limits.WATCH_PROBE_SLOW if lasts_long else limits.WATCH_PROBE
-    if record.model.smoothed < measure.SETTLED and not lasts_long:
+    unknown = not (record.answers or record.deaf)
+    if (unknown or record.model.smoothed < measure.SETTLED) and not lasts_long:
         return limits.WATCH_PROBE
     return limits.IDLE_PROBE[record.config.role]
 

@@ -41,7 +41,9 @@ class PathRecord:
     admitted: bool = False
     """On probation: has answered for long enough to come back as backup."""
     answers: bool = False
-    """A target has answered a probe on this path: so silence after a probe means something."""
+    """A target has answered a probe on this path: silence after a probe means something."""
+    deaf: bool = False
+    """None has, although the path was alive: silence after a probe means nothing."""
     late: float = 0.0
     late_at: float = NEVER
     """RTT of an answer that came after the verdict, and when: patience for the next one."""
@@ -64,7 +66,9 @@ class PathRecord:
     def asked(self) -> float | None:
         """Since when something that calls for an answer has had none: traffic, or a probe."""
         counters = self.model.counters
-        waiting = [at for at in self.model.outstanding[:1] if at > self.heard]
+        waiting = []
+        if self.answers or not (self.deaf or self.sober is PathState.UNKNOWN):
+            waiting = [at for at in self.model.outstanding if at > self.heard][:1]
         if counters is not None and counters.asked is not None and counters.asked > self.heard:
             if counters.asked >= self.since or self.answers:
                 waiting.append(counters.asked)

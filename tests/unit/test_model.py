@@ -88,7 +88,8 @@ def test_spurious_repeats_are_not_loss() -> None:
 
 
 def test_unanswered_probes_are_loss() -> None:
-    state = observe(PathModel(), PathCounters(), 0.0)
+    state = probe_answered(PathModel(), 0.04, 0.0, 0.0)
+    state = observe(state, PathCounters(), 0.0)
     for number in range(60):
         at = number * 0.25
         state = probe_sent(state, at)

@@ -224,6 +224,18 @@ def test_silence_proves_nothing_where_no_target_ever_answered() -> None:
     assert world.states("one") == ["up"], "idle again, and nobody answers"
 
 
+def test_a_path_that_dies_before_its_first_answer_is_not_taken_for_a_deaf_one() -> None:
+    world = World(SimPath("one", download=0.020, filters=True), SimPath("two", rtt=0.080))
+    world.run(0.5)
+    assert world.state.path("one").state is PathState.UP, "packets arrive"
+    world.paths["one"].dead = True
+    died = world.now
+    world.run(4.0)
+    took = world.entered("one", "down", died)
+    assert took is not None
+    assert took < 3
+
+
 def test_traffic_without_an_answer_is_death_even_where_nobody_answers_probes() -> None:
     world = World(
         SimPath("one", filters=True, upload=0.020, quality=QUICK), SimPath("two", rtt=0.080)
