@@ -28,6 +28,7 @@ from omrfast.core.state import (
 )
 from omrfast.core.types import FlowView, Observed, Snapshot
 from omrfast.dataplane.loader import open_dataplane
+from omrfast.exclusive import NamespaceLock
 from omrfast.export.board import Board
 from omrfast.export.control import ControlServer
 from omrfast.export.handlers import control_handlers
@@ -127,6 +128,11 @@ class Agent:
 
     async def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         agent = self._config.agent
+        self._closers.append(NamespaceLock().close)
+        if self._config.metrics.listen:
+            metrics = MetricsServer(lambda: self._board.published)
+            metrics.start(self._config.metrics.listen)
+            self._closers.append(metrics.close)
         ledger = Ledger(agent.state_dir)
         if ledger.changes:
             log.info("%d changes of an earlier run are taken over", len(ledger.changes))
@@ -145,10 +151,6 @@ class Agent:
         self._state = policy.start(tuple(PathRecord(path) for path in paths), loop.time())
         await self._bind(observed)
         self._ready.set()
-        metrics = MetricsServer(lambda: self._board.published)
-        if self._config.metrics.listen:
-            metrics.start(self._config.metrics.listen)
-            self._closers.append(metrics.close)
         loop.add_reader(self._meter.event_fd, self._ring)
         self._closers.append(self._stop_ring)
         self._tasks = [
@@ -306,6 +308,7 @@ class Agent:
     def _hangup(self) -> None:
         """SIGHUP: a configuration that can't be used leaves the running one as it is."""
         if self._reload_config is None or not self._ready.is_set():
+            log.warning("not reloaded: %s", "still starting" if self._reload_config else "no file")
             return
         try:
             config = self._reload_config()

@@ -51,7 +51,7 @@ def describe(operation: Operation) -> str:
     """One phrase for the log."""
     match operation:
         case SetBackup(endpoint, backup):
-            return f"endpoint {endpoint.address} {'backup' if backup else 'nobackup'}"
+            return f"endpoint {endpoint.address} {'is' if backup else 'no longer'} backup"
         case DeleteEndpoint(endpoint):
             return f"endpoint {endpoint.address} removed"
         case AddEndpoint(endpoint):

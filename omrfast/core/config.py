@@ -88,8 +88,8 @@ _IFNAMSIZ = 16
 
 def _duration(value: object) -> float:
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError('a duration with its unit, such as "250ms" or "5s"')
+    if match is None or float(match[1]) == 0:
+        raise ValueError('a duration above 0 with its unit, such as "250ms" or "5s"')
     return float(match[1]) * _UNITS[match[2]]
 
 

@@ -97,7 +97,7 @@ def step(state: CoreState, event: Event, now: float) -> Outcome:
         records.append(record)
         if due:
             probes.append(record.config.name)
-    state = replace(state, paths=tuple(records))
+    state = _keep_admitted(before, replace(state, paths=tuple(records)), now)
     wished = wishes(state, now)
     decisions = _decisions(before, state, now)
     given_up = {name for name, wish in wished if wish.present is False}
@@ -108,6 +108,25 @@ def step(state: CoreState, event: Event, now: float) -> Outcome:
         probes=tuple(probes),
         aborts=frozenset(d.path for d in decisions if d.state is _S.DOWN and d.path in given_up),
         wake_at=min((wake(record, now) for record in state.paths), default=now + limits.BUSY),
+    )
+
+
+def _keep_admitted(before: CoreState, after: CoreState, now: float) -> CoreState:
+    """A dead path that was kept as the last one needs no admission when it answers again."""
+    if not any(
+        old.state is _S.DOWN and new.state is _S.PROBATION
+        for old, new in zip(before.paths, after.paths, strict=True)
+    ):
+        return after
+    kept = {name for name, wish in wishes(before, now) if wish.present}
+    return replace(
+        after,
+        paths=tuple(
+            replace(new, admitted=True)
+            if old.state is _S.DOWN and new.state is _S.PROBATION and new.config.name in kept
+            else new
+            for old, new in zip(before.paths, after.paths, strict=True)
+        ),
     )
 
 

@@ -70,6 +70,12 @@ def _keep_one(wished: dict[str, Wish], usable: list[PathRecord], now: float) -> 
     if wish.present is False:
         wish = replace(wish, present=True, backup=best.config.role is Role.BACKUP)
     wished[name] = wish
+    if best.sober is PathState.PROBATION and not best.admitted:
+        # It answers, no more: what is left of a dead path goes when this one has proved itself.
+        for record in usable:
+            if record.sober is PathState.DOWN:
+                other = record.config.name
+                wished[other] = replace(wished[other], present=None)
     carries = any(
         record.sober is PathState.UP and not wished[record.config.name].backup for record in usable
     )

@@ -367,3 +367,21 @@ def test_nobody_answers_pings_and_nothing_is_taken_away(lab: Lab, router: Router
     finally:
         agent.stop()
         print(agent.log_path.read_text())
+
+
+def test_a_second_agent_in_the_same_namespace_is_refused(
+    lab: Lab, router: Router, agent: Agent
+) -> None:
+    hooks = router.hooks()
+    other = lab.directory / "other.toml"
+    run_dir, state_dir = lab.directory / "run2", lab.directory / "state2"
+    other.write_text(f'[agent]\nrun_dir = "{run_dir}"\nstate_dir = "{state_dir}"\n')
+    command = [sys.executable, "-m", "omrfast.cli.main", "run", "--dry-run", "--config", str(other)]
+    second = netns.spawn(lab.ns("router"), command, stderr=subprocess.PIPE)
+    assert second.wait(60) == 1
+    assert second.stderr is not None
+    assert f"another agent (process {agent.pid})" in second.stderr.read()
+    assert router.hooks() == hooks
+    received = path(agent.status() or {}, "wan1")["rx_bytes"]
+    with Stream(lab, SMALL):
+        agent.wait_for(lambda s: path(s, "wan1")["rx_bytes"] > received, 30, "measuring goes on")

@@ -77,6 +77,7 @@ def test_nothing_is_needed() -> None:
         ('[agent]\nrun_dir = "/a"\nstate_dir = "/a"', ["must differ"]),
         ("[quality]\nmax_rtt = 250", ["quality.max_rtt = 250", '"250ms"']),
         ('[quality]\nmax_rtt = "250"', ["quality.max_rtt", '"250ms"']),
+        ('[quality]\nhold = "0s"', ["quality.hold", "above 0"]),
         ("[quality]\nmax_loss = 0.05", ["quality.max_loss", '"5%"']),
         ('[quality]\nmax_loss = "0%"', ["quality.max_loss", "above 0"]),
         ('[quality]\nmax_loss = "101%"', ["quality.max_loss"]),

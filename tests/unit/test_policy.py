@@ -171,6 +171,21 @@ def test_the_last_path_is_never_taken_away() -> None:
     assert world.wishes["two"].penalty == 0
 
 
+def test_the_kept_path_stays_when_both_answer_again() -> None:
+    world = two(upload=0.020)
+    world.paths["one"].dead = True
+    world.run(1.0)
+    world.paths["two"].dead = True
+    world.run(15.0)
+    for path in world.paths.values():
+        path.dead = False
+    kept = set()
+    for _ in range(60):
+        world.run(0.05)
+        kept.add(world.wishes["two"].present)
+    assert False not in kept
+
+
 def test_two_bad_paths_leave_the_less_bad_one_in_charge() -> None:
     world = two(upload=0.020)
     world.paths["two"].upload = 0.020
