@@ -112,13 +112,13 @@ def step(state: CoreState, event: Event, now: float) -> Outcome:
 
 
 def _keep_admitted(before: CoreState, after: CoreState, now: float) -> CoreState:
-    """A dead path that was kept as the last one needs no admission when it answers again."""
+    """A dead path that was not taken away needs no admission when it answers again."""
     if not any(
         old.state is _S.DOWN and new.state is _S.PROBATION
         for old, new in zip(before.paths, after.paths, strict=True)
     ):
         return after
-    kept = {name for name, wish in wishes(before, now) if wish.present}
+    kept = {name for name, wish in wishes(before, now) if wish.present is not False}
     return replace(
         after,
         paths=tuple(
