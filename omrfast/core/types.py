@@ -20,7 +20,7 @@ class Role(StrEnum):
 
 
 class PathState(StrEnum):
-    """States of a path; the table of legal transitions is in policy.py."""
+    """States of a path; the table of legal transitions is in transitions.py."""
 
     UNKNOWN = "unknown"
     UP = "up"

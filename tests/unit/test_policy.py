@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from world import SimPath, World
 
-from omrfast.core import policy
+from omrfast.core import policy, transitions
 from omrfast.core.config import PathConfig, Quality
 from omrfast.core.state import LinkChanged, PathRecord, ProbeFailed, ProbeReply, Tick, Wish
 from omrfast.core.types import PathCounters, PathState, Role
@@ -418,11 +418,11 @@ def test_an_idle_router_is_hardly_woken() -> None:
 @pytest.mark.parametrize("after", list(PathState))
 def test_only_the_table_s_transitions_are_possible(before: PathState, after: PathState) -> None:
     record = PathRecord(PathConfig("p", "p"), state=before)
-    if after in policy.TRANSITIONS[before]:
-        assert policy.enter(record, after, "because", 1.0).state is after
+    if after in transitions.TRANSITIONS[before]:
+        assert transitions.enter(record, after, "because", 1.0).state is after
     else:
-        with pytest.raises(policy.IllegalTransition):
-            policy.enter(record, after, "because", 1.0)
+        with pytest.raises(transitions.IllegalTransition):
+            transitions.enter(record, after, "because", 1.0)
 
 
 # --- properties ---------------------------------------------------------------------------------
