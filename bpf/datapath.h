@@ -172,7 +172,9 @@ OMR_INLINE void omr_tcp_arrived(struct omr_passage *w, struct omr_path_counters 
 	if (!flow || !omr_flow_arrived(flow, &w->packet, &w->frame, w->segments, w->bytes, w->now_j,
 	                               &w->effect))
 		return;
-	counters->refilled_segments += w->effect.repeated;
+	/* What still comes after we closed is the rest of an outage, not the path's loss. */
+	if (!(OMR_READ(flow->tx.flags) & (OMR_TX_FIN | OMR_TX_RST)))
+		counters->refilled_segments += w->effect.repeated;
 	counters->spurious_segments += w->effect.spurious;
 	if (w->effect.sent_ns || w->effect.echo_sent_ns)
 		omr_sample_ended(w, counters, flow);

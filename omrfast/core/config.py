@@ -32,7 +32,7 @@ class Quality:
     max_rtt: float = 0.250
     max_loss: float = 0.05
     max_jitter: float = 0.100
-    hold: float = 1.0
+    hold: float = 0.7
     """A path must be bad for this long before it is demoted."""
     recover_after: float = 5.0
     """A path must be good for this long before it comes back, at each step."""

@@ -19,7 +19,7 @@ SETTLED = 6
 MOST_SAMPLES = 8
 """A tick's samples beyond this many add no weight: they share one moment."""
 
-RECENT = 0.5
+RECENT = 0.35
 """Window of ``recent_rtt``: long enough for several samples, short beside any ``hold``."""
 LOSS_STEP = 0.25
 LOSS_WINDOW = 10.0
