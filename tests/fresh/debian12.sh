@@ -96,7 +96,8 @@ main() {
 	[ "$(id -u)" = 0 ] || die "root is needed: use sudo"
 	make_base
 	[ -n "$tree" ] || tree=$(mktemp -d /var/tmp/omr-fresh.XXXXXX)
-	[ "$keep" = yes ] || trap 'rm -rf --one-file-system "$tree"' EXIT
+	# Expanded now: at exit the local variable is gone.
+	[ "$keep" = yes ] || trap "rm -rf --one-file-system '$tree'" EXIT
 	if [ ! -e "$tree/etc/debian_version" ]; then
 		mkdir -p "$tree"
 		tar -C "$tree" -xf "$BASE"
