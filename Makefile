@@ -29,6 +29,7 @@ test: setup
 
 bench: setup
 	$(BIN)/python -m bench.failover
+	$(BIN)/python -m bench.agent_cost
 
 lint: setup
 	$(BIN)/ruff check

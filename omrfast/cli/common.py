@@ -11,7 +11,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from omrfast.core.config import Config, load_config
+from omrfast.configfile import load_config
+from omrfast.core.config import Config
 
 FINE = 0
 FAILED = 1

@@ -17,7 +17,8 @@ from importlib import import_module
 
 from omrfast import __version__
 from omrfast.cli.common import CONFIG_VARIABLE, FAILED, USAGE
-from omrfast.core.config import DEFAULT_CONFIG, ConfigError
+from omrfast.configfile import DEFAULT_CONFIG
+from omrfast.core.config import ConfigError
 
 COMMANDS = ("run", "status", "flows", "events", "check", "detach", "restore", "lab")
 DEBUG_VARIABLE = "OMRFAST_DEBUG"

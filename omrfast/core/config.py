@@ -2,7 +2,7 @@
 """The configuration: its shape, its defaults, and how a TOML document becomes one.
 
 A bad document is refused whole; the message names the file, the key and what to write instead.
-``parse`` is pure; ``load_config`` is the one place of the core that opens a file.
+Pure; omrfast/configfile.py reads the file.
 """
 
 from __future__ import annotations
@@ -13,12 +13,9 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from omrfast.core.types import Role
-
-DEFAULT_CONFIG = "/etc/omrfast/omrfast.toml"
 
 
 class ConfigError(Exception):
@@ -288,22 +285,10 @@ def _refuse_contradictions(config: Config) -> None:
         refuse("agent.run_dir and agent.state_dir must differ: run_dir is emptied at boot")
 
 
-def load_config(path: str | None) -> Config:
-    """Read ``path``; with None the default file if it exists, else the built-in defaults.
-
-    Raises ConfigError when the file can't be read or its content can't be used.
-    """
-    name = path or DEFAULT_CONFIG
-    try:
-        text = Path(name).read_text("utf-8")
-    except FileNotFoundError:
-        if path is None:
-            return Config()
-        raise ConfigError(f"{name}: no such file; name another with --config") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{name}: can't be read: {error}") from None
+def parse_text(text: str, source: str) -> Config:
+    """Make a Config of TOML text. Raises ConfigError as parse() does, or if it is no TOML."""
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{name}: not valid TOML: {error}") from None
-    return parse(document, name)
+        raise ConfigError(f"{source}: not valid TOML: {error}") from None
+    return parse(document, source)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from omrfast.core.config import Config, ConfigError, Quality, load_config, parse
+from omrfast.configfile import load_config
+from omrfast.core.config import Config, ConfigError, Quality, parse
 from omrfast.core.types import Role
 
 FULL = """
@@ -118,5 +119,5 @@ def test_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         load_config(str(file))
     file.write_text(FULL)
     assert load_config(str(file)).source == str(file)
-    monkeypatch.setattr("omrfast.core.config.DEFAULT_CONFIG", str(tmp_path / "none.toml"))
+    monkeypatch.setattr("omrfast.configfile.DEFAULT_CONFIG", str(tmp_path / "none.toml"))
     assert load_config(None) == Config()
