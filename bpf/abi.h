@@ -33,20 +33,22 @@ OMR_ASSERT_SIZE(omr_flow_tx, 64);
 OMR_ASSERT_SIZE(omr_flow_rx, 64);
 OMR_ASSERT_SIZE(omr_flow, 128);
 OMR_ASSERT_AT(omr_flow, rx, 64);
+OMR_ASSERT_AT(omr_flow_tx, connection, 8);
 OMR_ASSERT_AT(omr_flow_tx, sample_ack, 24);
 OMR_ASSERT_AT(omr_flow_tx, snd_nxt, 36);
 OMR_ASSERT_AT(omr_flow_tx, sample_no, 56);
 OMR_ASSERT_AT(omr_flow_tx, flags, 58);
 OMR_ASSERT_AT(omr_flow_tx, path, 60);
-OMR_ASSERT_AT(omr_flow_rx, srtt_us8, 16);
+OMR_ASSERT_AT(omr_flow_rx, srtt_us8, 8);
 OMR_ASSERT_AT(omr_flow_rx, snd_una, 32);
 OMR_ASSERT_AT(omr_flow_rx, sample_done, 56);
 OMR_ASSERT_AT(omr_flow_rx, flags, 58);
+OMR_ASSERT_AT(omr_flow_rx, hole_j, 60);
 
-OMR_ASSERT_SIZE(omr_path_counters, 208);
+OMR_ASSERT_SIZE(omr_path_counters, 232);
 OMR_ASSERT_AT(omr_path_counters, rx_bytes, 64);
-OMR_ASSERT_AT(omr_path_counters, min_rtt_epoch, 128);
-OMR_ASSERT_AT(omr_path_counters, unparsed, 144);
+OMR_ASSERT_AT(omr_path_counters, min_rtt_epoch, 152);
+OMR_ASSERT_AT(omr_path_counters, unparsed, 168);
 OMR_ASSERT_SIZE(omr_path_rtt, 4 * OMR_HIST_BUCKETS);
 OMR_ASSERT_SIZE(omr_path_live, 128);
 OMR_ASSERT_AT(omr_path_live, rx, 64);
@@ -56,6 +58,8 @@ OMR_ASSERT_AT(omr_event, kind, 16);
 OMR_ASSERT_AT(omr_event, local_port_be, 32);
 OMR_ASSERT_AT(omr_event, local_be, 40);
 OMR_ASSERT_SIZE(omr_event_gate, 16);
+OMR_ASSERT_SIZE(omr_knock, 44);
+OMR_ASSERT_SIZE(omr_replay, 160);
 
 /* One access, neither torn nor repeated: members that the other direction reads. */
 #define OMR_READ(member) (*(const volatile __typeof__(member) *)&(member))

@@ -23,7 +23,7 @@ OMR_INLINE enum omr_ack omr_judge_ack(struct omr_flow *flow, const struct omr_pa
 
 	if (!(p->tcp_flags & OMR_TCP_ACK) || below > OMR_WINDOW_LARGEST)
 		return OMR_ACK_FOREIGN;
-	if (!(flow->rx.flags & OMR_RX_ACK) && (flow->tx.flags & OMR_TX_MIDLIFE))
+	if (!(flow->rx.flags & OMR_RX_ACK) && !(flow->tx.flags & OMR_TX_SYN))
 		return OMR_ACK_GOOD;
 	if (below <= outstanding)
 		return OMR_ACK_GOOD;
@@ -34,7 +34,7 @@ OMR_INLINE enum omr_ack omr_judge_ack(struct omr_flow *flow, const struct omr_pa
 OMR_INLINE __u32 omr_spurious_segments(struct omr_flow *flow, const struct omr_packet *p)
 {
 	__u32 segments = (p->dsack_bytes + OMR_SEGMENT_USUAL - 1) / OMR_SEGMENT_USUAL;
-	__u32 left = OMR_READ(flow->tx.retransmitted_segments) - flow->rx.spurious_segments;
+	__u32 left = OMR_READ(flow->tx.retransmitted_segments) - flow->tx.spurious_segments;
 
 	return segments < left ? segments : left;
 }
@@ -47,7 +47,7 @@ OMR_INLINE void omr_flow_arrived_ack(struct omr_flow *flow, const struct omr_pac
 	__u32 una = rx->snd_una;
 
 	if (!(rx->flags & OMR_RX_ACK)) {
-		if (flow->tx.flags & OMR_TX_MIDLIFE)
+		if (!(flow->tx.flags & OMR_TX_SYN))
 			una = p->ack - OMR_WINDOW_LARGEST; /* below any open sample */
 		else if (!(p->tcp_flags & OMR_TCP_RST) && p->ack != una)
 			e->events |= 1 << OMR_EVENT_FLOW_READY;
@@ -55,7 +55,7 @@ OMR_INLINE void omr_flow_arrived_ack(struct omr_flow *flow, const struct omr_pac
 			rx->flags |= OMR_RX_ACK;
 	}
 	OMR_WRITE(rx->snd_una, p->ack);
-	e->sent_ns = omr_sample_finish(flow, una, p->ack);
+	e->sent_stamp = omr_sample_finish(flow, una, p->ack);
 	if (p->tcp_flags & OMR_TCP_RST)
 		return;
 	if (p->window)
@@ -64,7 +64,7 @@ OMR_INLINE void omr_flow_arrived_ack(struct omr_flow *flow, const struct omr_pac
 		rx->flags |= OMR_RX_ZERO_WINDOW;
 	if (p->dsack_bytes) {
 		e->spurious = omr_spurious_segments(flow, p);
-		rx->spurious_segments += e->spurious;
+		flow->tx.spurious_segments += e->spurious;
 	}
 }
 
@@ -88,18 +88,20 @@ OMR_INLINE void omr_flow_arrived_data(struct omr_flow_rx *rx, const struct omr_p
 	rx->flags |= OMR_RX_SEQ | (p->tcp_flags & OMR_TCP_SYN ? OMR_RX_SYN : 0);
 }
 
-OMR_INLINE void omr_flow_arrived_mptcp(struct omr_flow_rx *rx, const struct omr_packet *p,
+OMR_INLINE void omr_flow_arrived_mptcp(struct omr_flow *flow, const struct omr_packet *p,
                                        struct omr_effect *e)
 {
+	struct omr_flow_rx *rx = &flow->rx;
+
 	rx->flags |= OMR_RX_MPTCP;
 	if ((p->mptcp & OMR_MP_CAPABLE) && !(rx->flags & OMR_RX_KEY)) {
-		rx->peer_key_be = p->mp_key_be;
+		flow->tx.connection.key_be = p->mp_key_be;
 		rx->flags |= OMR_RX_KEY;
 	}
 	if (p->mptcp & OMR_MP_JOIN) {
 		rx->flags |= OMR_RX_JOIN | (p->mp_backup ? OMR_RX_BACKUP : 0);
 		if (p->tcp_flags & OMR_TCP_SYN)
-			rx->remote_id = p->mp_id;
+			flow->tx.remote_id = p->mp_id;
 	}
 	if (p->mptcp & OMR_MP_PRIO) {
 		rx->flags = (rx->flags & ~OMR_RX_BACKUP) | (p->mp_prio ? OMR_RX_BACKUP : 0);
@@ -163,9 +165,9 @@ OMR_INLINE int omr_flow_arrived(struct omr_flow *flow, const struct omr_packet *
 	if (!reset)
 		omr_flow_arrived_data(rx, p, f, segments, e);
 	if (p->options & OMR_OPTION_TIMESTAMP)
-		e->echo_sent_ns = omr_echo_finish(flow, p);
+		e->echo_stamp = omr_echo_finish(flow, p);
 	if (p->mptcp)
-		omr_flow_arrived_mptcp(rx, p, e);
+		omr_flow_arrived_mptcp(flow, p, e);
 	omr_flow_arrived_close(flow, p, e);
 	return 1;
 }

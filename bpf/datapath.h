@@ -11,6 +11,8 @@
  *   struct omr_path_rtt *path_rtt(__u32 index)                        of this CPU
  *   struct omr_path_live *path_live(__u32 index)
  *   struct omr_event_gate *event_gate(__u32 index)
+ *   struct omr_knock *knock_of(__u32 slot)
+ *   struct omr_replay *replay_packet(void)                            NULL unless replaying
  *   struct omr_event *event_reserve(void), void event_submit(struct omr_event *e)
  *   __u64 now_j(void), __u64 now_ns(void)
  *   omr_hz                                                            jiffies per second
@@ -47,10 +49,10 @@ OMR_INLINE void omr_event_flow(struct omr_event *event, const struct omr_packet 
 {
 	event->family = p->family;
 	event->tcp_flags = p->tcp_flags;
-	event->key_be = flow->rx.peer_key_be;
-	event->token_be = flow->tx.token_be;
+	event->key_be = flow->rx.flags & OMR_RX_KEY ? flow->tx.connection.key_be : 0;
+	event->token_be = flow->rx.flags & OMR_RX_KEY ? 0 : flow->tx.connection.join.token_be;
 	event->local_id = flow->tx.local_id;
-	event->remote_id = flow->rx.remote_id;
+	event->remote_id = flow->tx.remote_id;
 	event->backup = (p->mptcp & OMR_MP_PRIO) ? p->mp_prio : p->mp_backup;
 	omr_event_addresses(event, p);
 }
@@ -91,6 +93,52 @@ OMR_INLINE void omr_emit_all(struct omr_passage *w, struct omr_path_counters *co
 			omr_emit(w, counters, kind, flow);
 }
 
+OMR_INLINE struct omr_knock *omr_knock_slot(const struct omr_packet *p)
+{
+	const __u32 *words = (const __u32 *)&p->key.v6;
+	__u32 mix = 0;
+	int i;
+
+#pragma GCC unroll 9
+	for (i = 0; i < 9; i++)
+		mix = (mix ^ words[i]) * 0x9e3779b1;
+	return knock_of(mix >> 24);
+}
+
+/* An MP_JOIN SYN arrives: what it says may be wanted by our answer. */
+OMR_INLINE void omr_knock_note(const struct omr_packet *p)
+{
+	struct omr_knock *knock = omr_knock_slot(p);
+
+	if (!knock)
+		return;
+	knock->family = 0;
+	__builtin_memcpy(&knock->key, &p->key, sizeof(knock->key));
+	knock->token_be = p->mp_token_be;
+	knock->remote_id = p->mp_id;
+	knock->backup = p->mp_backup;
+	knock->family = p->family;
+}
+
+/* Our SYN-ACK to an MP_JOIN leaves. */
+OMR_INLINE void omr_knock_answer(struct omr_flow *flow, const struct omr_packet *p)
+{
+	struct omr_knock *knock = omr_knock_slot(p);
+	const __u32 *words = (const __u32 *)&p->key.v6;
+	int i;
+
+	if (!knock || knock->family != p->family)
+		return;
+#pragma GCC unroll 9
+	for (i = 0; i < 9; i++)
+		if (((const __u32 *)&knock->key)[i] != words[i])
+			return;
+	flow->tx.connection.join.token_be = knock->token_be;
+	flow->tx.remote_id = knock->remote_id;
+	flow->rx.flags |= OMR_RX_MPTCP | OMR_RX_JOIN | (knock->backup ? OMR_RX_BACKUP : 0);
+	knock->family = 0;
+}
+
 /* The flow of a packet that leaves, made if need be; NULL if it has none. */
 OMR_INLINE struct omr_flow *omr_flow_of_sent(struct omr_passage *w,
                                              struct omr_path_counters *counters)
@@ -104,6 +152,8 @@ OMR_INLINE struct omr_flow *omr_flow_of_sent(struct omr_passage *w,
 	if (w->packet.tcp_flags & OMR_TCP_RST)
 		return 0;
 	omr_flow_begin(&w->first, &w->packet, w->now_j, &w->effect);
+	if ((w->packet.mptcp & OMR_MP_JOIN) && (w->first.tx.flags & OMR_TX_SERVER))
+		omr_knock_answer(&w->first, &w->packet);
 	if (flow_insert(&w->packet, &w->first)) {
 		counters->flows_refused++;
 		w->effect.events = 0;
@@ -153,11 +203,11 @@ OMR_INLINE void omr_sample_ended(struct omr_passage *w, struct omr_path_counters
 	__u64 now = now_ns();
 	__u32 us;
 
-	if (w->effect.sent_ns) {
-		omr_rtt_measured(w, counters, flow, omr_sample_us(w->effect.sent_ns, now));
+	if (w->effect.sent_stamp) {
+		omr_rtt_measured(w, counters, flow, omr_sample_us(w->effect.sent_stamp, now));
 		return;
 	}
-	us = omr_sample_us(w->effect.echo_sent_ns, now);
+	us = omr_sample_us(w->effect.echo_stamp, now);
 	if (omr_echo_dense(w->effect.gap_j, us, omr_hz))
 		omr_rtt_measured(w, counters, flow, us);
 }
@@ -168,6 +218,9 @@ OMR_INLINE void omr_tcp_arrived(struct omr_passage *w, struct omr_path_counters 
 
 	if (w->packet.payload)
 		counters->rx_segments += w->segments;
+	if ((w->packet.mptcp & OMR_MP_JOIN) &&
+	    (w->packet.tcp_flags & (OMR_TCP_SYN | OMR_TCP_ACK)) == OMR_TCP_SYN)
+		omr_knock_note(&w->packet);
 	flow = flow_lookup(&w->packet);
 	if (!flow || !omr_flow_arrived(flow, &w->packet, &w->frame, w->segments, w->bytes, w->now_j,
 	                               &w->effect))
@@ -176,7 +229,7 @@ OMR_INLINE void omr_tcp_arrived(struct omr_passage *w, struct omr_path_counters 
 	if (!(OMR_READ(flow->tx.flags) & (OMR_TX_FIN | OMR_TX_RST)))
 		counters->refilled_segments += w->effect.repeated;
 	counters->spurious_segments += w->effect.spurious;
-	if (w->effect.sent_ns || w->effect.echo_sent_ns)
+	if (w->effect.sent_stamp || w->effect.echo_stamp)
 		omr_sample_ended(w, counters, flow);
 	if (w->effect.events)
 		omr_emit_all(w, counters, flow);
@@ -230,7 +283,7 @@ OMR_INLINE void omr_packet_passed(struct omr_passage *w, int parsed)
 	if (parsed < 0)
 		omr_path_unparsed(counters, -1 - parsed);
 	if (w->packet.options & OMR_OPTION_BAD)
-		omr_path_unparsed(counters, OMR_UNPARSED_MALFORMED);
+		omr_path_unparsed(counters, OMR_UNPARSED_OPTIONS);
 	if (w->frame.direction == OMR_EGRESS)
 		omr_packet_left(w, counters, parsed);
 	else

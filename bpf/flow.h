@@ -20,12 +20,12 @@ enum {
 
 /* What a packet has done, for the path's counters, events and clocks. */
 struct omr_effect {
-	__u64 sent_ns;      /* egress: unused; ingress: when the finished sample left; 0: none */
-	__u64 echo_sent_ns; /* the same for a timestamp echo */
-	__u32 gap_j;        /* ingress: longest gap between arrivals during the echo */
-	__u32 repeated;     /* segments sent again (egress) or below rcv_nxt (ingress) */
-	__u32 spurious;     /* segments that a DSACK shows were repeated for nothing */
-	__u32 sample_ack;   /* egress: arm for this, if arm_sample */
+	__u32 sent_stamp; /* ingress: when the finished sample left; 0: none */
+	__u32 echo_stamp; /* the same for a timestamp echo */
+	__u32 gap_j;      /* ingress: longest gap between arrivals during the echo */
+	__u32 repeated;   /* segments sent again (egress) or below rcv_nxt (ingress) */
+	__u32 spurious;   /* segments that a DSACK shows were repeated for nothing */
+	__u32 sample_ack; /* egress: arm for this, if arm_sample */
 	__u8 arm_sample;
 	__u8 arm_echo;
 	__u8 syn_again;

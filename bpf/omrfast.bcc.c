@@ -12,8 +12,11 @@
 #include "abi.h"
 #include "passage.h"
 
-#define omr_hz OMR_HZ
-#define omr_replay OMR_REPLAY
+/* Not macros: struct omr_replay exists. */
+enum {
+	omr_hz = OMR_HZ,
+	omr_replay = OMR_REPLAY,
+};
 
 BPF_TABLE("array", __u32, struct omr_link, omr_links, OMR_MAX_IFINDEX);
 BPF_TABLE("array", __u32, struct omr_config, omr_config, 1);
@@ -24,7 +27,8 @@ BPF_TABLE("percpu_array", __u32, struct omr_path_rtt, omr_path_rtt, OMR_MAX_PATH
 BPF_TABLE("array", __u32, struct omr_path_live, omr_path_live, OMR_MAX_PATHS);
 BPF_RINGBUF_OUTPUT(omr_events, 64); /* pages */
 BPF_TABLE("array", __u32, struct omr_event_gate, omr_event_gate, OMR_MAX_PATHS *OMR_EVENT_KINDS);
-BPF_TABLE("array", __u32, struct omr_clock, omr_replay_clock, 1);
+BPF_TABLE("array", __u32, struct omr_replay, omr_replay_packet, 1);
+BPF_TABLE("array", __u32, struct omr_knock, omr_knocks, OMR_KNOCKS);
 BPF_TABLE("percpu_array", __u32, struct omr_passage, omr_passage, 2);
 
 OMR_INLINE struct omr_passage *passage_of(__u32 direction)
@@ -32,26 +36,29 @@ OMR_INLINE struct omr_passage *passage_of(__u32 direction)
 	return omr_passage.lookup(&direction);
 }
 
+OMR_INLINE struct omr_replay *replay_packet(void)
+{
+	__u32 key = 0;
+
+	return omr_replay ? omr_replay_packet.lookup(&key) : 0;
+}
+
 OMR_INLINE __u64 now_j(void)
 {
-	struct omr_clock *clock;
-	__u32 key = 0;
+	struct omr_replay *packet = replay_packet();
 
 	if (!omr_replay)
 		return bpf_jiffies64();
-	clock = omr_replay_clock.lookup(&key);
-	return clock ? clock->now_j : 0;
+	return packet ? packet->now.now_j : 0;
 }
 
 OMR_INLINE __u64 now_ns(void)
 {
-	struct omr_clock *clock;
-	__u32 key = 0;
+	struct omr_replay *packet = replay_packet();
 
 	if (!omr_replay)
 		return bpf_ktime_get_ns();
-	clock = omr_replay_clock.lookup(&key);
-	return clock ? clock->now_ns : 0;
+	return packet ? packet->now.now_ns : 0;
 }
 
 OMR_INLINE struct omr_link *link_of(__u32 ifindex)
@@ -91,6 +98,11 @@ OMR_INLINE struct omr_path_live *path_live(__u32 index)
 OMR_INLINE struct omr_event_gate *event_gate(__u32 index)
 {
 	return omr_event_gate.lookup(&index);
+}
+
+OMR_INLINE struct omr_knock *knock_of(__u32 slot)
+{
+	return omr_knocks.lookup(&slot);
 }
 
 OMR_INLINE struct omr_event *event_reserve(void)

@@ -12,7 +12,7 @@
 
 /* Filled in by the loader before the programs are verified. */
 const volatile __u64 omr_hz = 250; /* jiffies per second */
-const volatile __u8 omr_replay;    /* 1: the time is omr_replay_clock's */
+const volatile __u8 omr_replay;    /* 1: the time is omr_replay_packet's */
 
 /* By ifindex. */
 struct {
@@ -81,8 +81,16 @@ struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct omr_clock);
-} omr_replay_clock SEC(".maps");
+	__type(value, struct omr_replay);
+} omr_replay_packet SEC(".maps");
+
+/* By a hash of the addresses and ports. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, OMR_KNOCKS);
+	__type(key, __u32);
+	__type(value, struct omr_knock);
+} omr_knocks SEC(".maps");
 
 /* By direction: room to work in, larger than a stack. Means nothing between packets. */
 struct {
@@ -97,26 +105,29 @@ OMR_INLINE struct omr_passage *passage_of(__u32 direction)
 	return bpf_map_lookup_elem(&omr_passage, &direction);
 }
 
+OMR_INLINE struct omr_replay *replay_packet(void)
+{
+	__u32 key = 0;
+
+	return omr_replay ? bpf_map_lookup_elem(&omr_replay_packet, &key) : 0;
+}
+
 OMR_INLINE __u64 now_j(void)
 {
-	struct omr_clock *clock;
-	__u32 key = 0;
+	struct omr_replay *packet = replay_packet();
 
 	if (!omr_replay)
 		return bpf_jiffies64();
-	clock = bpf_map_lookup_elem(&omr_replay_clock, &key);
-	return clock ? clock->now_j : 0;
+	return packet ? packet->now.now_j : 0;
 }
 
 OMR_INLINE __u64 now_ns(void)
 {
-	struct omr_clock *clock;
-	__u32 key = 0;
+	struct omr_replay *packet = replay_packet();
 
 	if (!omr_replay)
 		return bpf_ktime_get_ns();
-	clock = bpf_map_lookup_elem(&omr_replay_clock, &key);
-	return clock ? clock->now_ns : 0;
+	return packet ? packet->now.now_ns : 0;
 }
 
 OMR_INLINE struct omr_link *link_of(__u32 ifindex)
@@ -156,6 +167,11 @@ OMR_INLINE struct omr_path_live *path_live(__u32 index)
 OMR_INLINE struct omr_event_gate *event_gate(__u32 index)
 {
 	return bpf_map_lookup_elem(&omr_event_gate, &index);
+}
+
+OMR_INLINE struct omr_knock *knock_of(__u32 slot)
+{
+	return bpf_map_lookup_elem(&omr_knocks, &slot);
 }
 
 OMR_INLINE struct omr_event *event_reserve(void)

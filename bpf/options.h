@@ -151,7 +151,7 @@ OMR_INLINE int omr_mp_add_addr(__u32 size)
 	return known ? OMR_MP_ADD_ADDR : 0;
 }
 
-/* The bit of enum omr_packet_mptcp, or 0 for a wrong length. Sizes: RFC 8684 section 3. */
+/* The bit of enum omr_mptcp_seen, or 0 for a wrong length. Sizes: RFC 8684 section 3. */
 OMR_INLINE int omr_mp_option(struct omr_packet *p, const struct omr_options *o, __u32 at,
                              __u32 size)
 {
@@ -172,11 +172,11 @@ OMR_INLINE int omr_mp_option(struct omr_packet *p, const struct omr_options *o, 
 		p->mp_prio = omr_option8(o, at + 2) & 1;
 		return OMR_MP_PRIO;
 	case 6:
-		return size == 12 ? OMR_MP_OTHER : 0;
+		return size == 12 ? OMR_MP_FAIL : 0;
 	case 7:
 		return size == 12 ? OMR_MP_FASTCLOSE : 0;
 	case 8:
-		return size == 4 ? OMR_MP_OTHER : 0;
+		return size == 4 ? OMR_MP_RST : 0;
 	default: /* not known yet: says nothing about this subflow */
 		return OMR_MP_OTHER;
 	}

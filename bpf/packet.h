@@ -25,18 +25,6 @@ enum omr_packet_option {
 	OMR_OPTION_BAD = 2,       /* an option of a wrong length was left out */
 };
 
-/* omr_packet.mptcp: which options of RFC 8684 the packet carries. */
-enum omr_packet_mptcp {
-	OMR_MP_CAPABLE = 1,
-	OMR_MP_JOIN = 2,
-	OMR_MP_DSS = 4,
-	OMR_MP_ADD_ADDR = 8,
-	OMR_MP_REMOVE_ADDR = 16,
-	OMR_MP_PRIO = 32,
-	OMR_MP_FASTCLOSE = 64,
-	OMR_MP_OTHER = 128, /* MP_FAIL, MP_TCPRST */
-};
-
 /* Host byte order unless *_be. */
 struct omr_packet {
 	__u64 mp_key_be; /* MP_CAPABLE: the sender's key; 0: not in this packet */
@@ -53,11 +41,11 @@ struct omr_packet {
 	__u32 dsack_bytes; /* width of the duplicate that RFC 2883's first SACK block reports */
 	__u32 mp_token_be; /* MP_JOIN SYN: receiver's token */
 	__u16 window;      /* not scaled */
+	__u16 mptcp;       /* enum omr_mptcp_seen */
 	__u8 family;       /* 4 or 6; 0: not IP */
 	__u8 protocol;
 	__u8 tcp_flags;
 	__u8 options;   /* enum omr_packet_option */
-	__u8 mptcp;     /* enum omr_packet_mptcp */
 	__u8 mp_id;     /* MP_JOIN: address id of the sender */
 	__u8 mp_backup; /* MP_JOIN: B */
 	__u8 mp_prio;   /* MP_PRIO: B */

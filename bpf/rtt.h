@@ -32,17 +32,25 @@ OMR_INLINE int omr_echo_open(struct omr_flow *flow)
 	return OMR_READ(flow->tx.tsecho_no) != OMR_READ(flow->rx.tsecho_done);
 }
 
+/* A reading of the clock as the flow keeps it; never 0. */
+OMR_INLINE __u32 omr_stamp(__u64 now_ns)
+{
+	__u32 stamp = now_ns >> OMR_STAMP_SHIFT;
+
+	return stamp ? stamp : 1;
+}
+
 OMR_INLINE void omr_sample_arm(struct omr_flow *flow, __u32 ack, __u64 now_ns)
 {
 	OMR_WRITE(flow->tx.sample_ack, ack);
-	OMR_WRITE(flow->tx.sample_sent_ns, now_ns);
+	OMR_WRITE(flow->tx.sample_stamp, omr_stamp(now_ns));
 	OMR_WRITE(flow->tx.sample_no, flow->tx.sample_no + 1);
 }
 
 OMR_INLINE void omr_echo_arm(struct omr_flow *flow, __u32 tsval, __u64 now_ns)
 {
 	OMR_WRITE(flow->tx.tsecho_val, tsval);
-	OMR_WRITE(flow->tx.tsecho_sent_ns, now_ns);
+	OMR_WRITE(flow->tx.tsecho_stamp, omr_stamp(now_ns));
 	OMR_WRITE(flow->tx.tsecho_no, flow->tx.tsecho_no + 1);
 }
 
@@ -50,27 +58,26 @@ OMR_INLINE void omr_echo_arm(struct omr_flow *flow, __u32 tsval, __u64 now_ns)
 OMR_INLINE void omr_sample_cancel(struct omr_flow *flow, __u32 seq)
 {
 	if (omr_sample_open(flow) && omr_before(seq, flow->tx.sample_ack))
-		OMR_WRITE(flow->tx.sample_sent_ns, 0);
+		OMR_WRITE(flow->tx.sample_stamp, 0);
 }
 
 /*
  * An acknowledgement in window arrived; `una` is snd_una before it. Returns when the sample left
  * that it completes, 0 if it completes none that counts.
  */
-OMR_INLINE __u64 omr_sample_finish(struct omr_flow *flow, __u32 una, __u32 ack)
+OMR_INLINE __u32 omr_sample_finish(struct omr_flow *flow, __u32 una, __u32 ack)
 {
 	__u8 number = OMR_READ(flow->tx.sample_no);
-	__u32 sample_ack;
-	__u64 sent_ns;
+	__u32 sample_ack, stamp;
 
 	if (number == flow->rx.sample_done)
 		return 0;
 	sample_ack = OMR_READ(flow->tx.sample_ack);
 	if (omr_before(ack, sample_ack))
 		return 0;
-	sent_ns = OMR_READ(flow->tx.sample_sent_ns);
+	stamp = OMR_READ(flow->tx.sample_stamp);
 	OMR_WRITE(flow->rx.sample_done, number);
-	return omr_before(una, sample_ack) ? sent_ns : 0;
+	return omr_before(una, sample_ack) ? stamp : 0;
 }
 
 /*
@@ -92,18 +99,18 @@ OMR_INLINE __u32 omr_echo_gap(struct omr_flow *flow, __u32 gap_j)
  * A timestamp comes back (RFC 7323); TSecr 0 says nothing. Only the first packet that echoes it
  * tells the time, and only with payload: a bare acknowledgement may have been delayed.
  */
-OMR_INLINE __u64 omr_echo_finish(struct omr_flow *flow, const struct omr_packet *p)
+OMR_INLINE __u32 omr_echo_finish(struct omr_flow *flow, const struct omr_packet *p)
 {
 	__u8 number = OMR_READ(flow->tx.tsecho_no);
-	__u64 sent_ns;
+	__u32 stamp;
 
 	if (number == flow->rx.tsecho_done || !p->tsecr ||
 	    omr_before(p->tsecr, OMR_READ(flow->tx.tsecho_val)))
 		return 0;
-	sent_ns = OMR_READ(flow->tx.tsecho_sent_ns);
+	stamp = OMR_READ(flow->tx.tsecho_stamp);
 	flow->rx.echo_gap_j = 0;
 	OMR_WRITE(flow->rx.tsecho_done, number);
-	return p->payload ? sent_ns : 0;
+	return p->payload ? stamp : 0;
 }
 
 /*
@@ -117,10 +124,11 @@ OMR_INLINE int omr_echo_dense(__u32 gap_j, __u32 us, __u64 hz)
 	       (gap_j < OMR_GAP_LONGEST && (__u64)gap_j * 1000000 * OMR_ECHO_DENSE <= us * hz);
 }
 
-/* Microseconds between two readings, at least 1. */
-OMR_INLINE __u32 omr_sample_us(__u64 sent_ns, __u64 now_ns)
+/* Microseconds since a stamp, to the nearest, at least 1. */
+OMR_INLINE __u32 omr_sample_us(__u32 stamp, __u64 now_ns)
 {
-	__u64 us = now_ns > sent_ns ? (now_ns - sent_ns) / 1000 : 0;
+	__s32 passed = omr_stamp(now_ns) - stamp;
+	__u64 us = passed > 0 ? (((__u64)passed << OMR_STAMP_SHIFT) + 500) / 1000 : 0;
 
 	if (us > OMR_RTT_LONGEST_US)
 		us = OMR_RTT_LONGEST_US;

@@ -14,7 +14,7 @@ OMR_INLINE void omr_flow_sent_mptcp(struct omr_flow_tx *tx, const struct omr_pac
 		tx->flags |= OMR_TX_JOIN | (p->mp_backup ? OMR_TX_BACKUP : 0);
 		tx->local_id = p->mp_id;
 		if (!(p->tcp_flags & OMR_TCP_ACK))
-			tx->token_be = p->mp_token_be;
+			tx->connection.join.token_be = p->mp_token_be;
 	} else if (p->mptcp & OMR_MP_JOIN) {
 		tx->flags |= OMR_TX_JOIN;
 	}
@@ -73,12 +73,9 @@ OMR_INLINE void omr_flow_begin(struct omr_flow *flow, const struct omr_packet *p
 	}
 	if (handshake & OMR_TCP_SYN) {
 		flow->tx.flags = OMR_TX_SYN | (handshake & OMR_TCP_ACK ? OMR_TX_SERVER : 0);
-		flow->tx.syn_sent = 1;
 		e->arm_sample = 1;
 		e->sample_ack = flow->tx.snd_nxt;
 		e->events |= 1 << OMR_EVENT_FLOW_OPEN;
-	} else {
-		flow->tx.flags = OMR_TX_MIDLIFE;
 	}
 	omr_flow_sent_flags(flow, p, e);
 }
@@ -121,8 +118,6 @@ OMR_INLINE void omr_flow_sent_again(struct omr_flow *flow, const struct omr_pack
 	omr_sample_cancel(flow, p->seq);
 	if (p->tcp_flags & OMR_TCP_SYN) {
 		e->syn_again = 1;
-		if (tx->syn_sent != 255)
-			tx->syn_sent++;
 	} else if (!omr_is_probe(flow, p)) {
 		e->repeated =
 		        omr_segments_below(p, f, segments, omr_sequence_length(p), tx->snd_nxt);

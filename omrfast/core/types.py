@@ -49,6 +49,8 @@ class PathCounters:
     retransmitted_segments: int = 0
     spurious_segments: int = 0
     refilled_segments: int = 0
+    reordered_segments: int = 0
+    icmp_errors: int = 0
     syn_retransmissions: int = 0
     flows_opened: int = 0
     flows_refused: int = 0
@@ -58,6 +60,8 @@ class PathCounters:
     """Seconds, over all samples."""
     rtt_dev_sum: float = 0.0
     """Seconds, sum of |sample - smoothed RTT of its flow|."""
+    rtt_step_sum: float = 0.0
+    """Seconds, sum of |sample - sample before it of its flow|: RFC 3550's D."""
     rtt_min: float | None = None
     """Seconds, least sample of the last one to two windows of about half a minute."""
     last_rx: float | None = None
@@ -79,7 +83,11 @@ class FlowView:
     local_port: int
     remote: str
     remote_port: int
+    role: str
+    """client or server; midlife: its beginning was not seen."""
     mptcp: bool
+    fallback: bool
+    """Offered MPTCP and became plain TCP."""
     joined: bool
     backup: bool
     token: int | None
@@ -93,8 +101,13 @@ class FlowView:
     rx_segments: int
     retransmitted_segments: int
     spurious_segments: int
+    refilled_segments: int
+    reordered_segments: int
     rtt_smoothed: float | None
     rtt_variation: float | None
+    """RTTVAR of RFC 6298."""
+    rtt_jitter: float | None
+    """RFC 3550, between successive samples."""
     rtt_min: float | None
     rtt_samples: int
     idle: float
@@ -211,6 +224,9 @@ class RttView:
     smoothed: float | None = None
     min: float | None = None
     variation: float | None = None
+    """RTTVAR of RFC 6298."""
+    jitter: float | None = None
+    """RFC 3550, from passing packets."""
     p50: float | None = None
     p99: float | None = None
 

@@ -22,7 +22,17 @@ EVENT_KINDS: dict[int, str] = {
     lib.OMR_EVENT_FLOW_CLOSE: "flow_close",
     lib.OMR_EVENT_PRIORITY: "priority",
     lib.OMR_EVENT_BUSY: "busy",
+    lib.OMR_EVENT_MPTCP: "mptcp",
 }
+
+MPTCP_OPTIONS: dict[int, str] = {
+    lib.OMR_MP_ADD_ADDR: "ADD_ADDR",
+    lib.OMR_MP_REMOVE_ADDR: "REMOVE_ADDR",
+    lib.OMR_MP_FASTCLOSE: "MP_FASTCLOSE",
+    lib.OMR_MP_FAIL: "MP_FAIL",
+    lib.OMR_MP_INFINITE: "infinite mapping",
+}
+"""Those that an event of kind mptcp tells of, by their bit; names as in RFC 8684."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +42,7 @@ class PathEvent:
     at: float
     """CLOCK_MONOTONIC seconds."""
     kind: str
-    """flow_open, flow_ready, flow_close, priority or busy."""
+    """flow_open, flow_ready, flow_close, priority, busy or mptcp."""
     path: int
     """Path index."""
     egress: bool
@@ -47,11 +57,13 @@ class PathEvent:
     local_port: int
     remote: str
     remote_port: int
+    options: tuple[str, ...] = ()
+    """Of kind mptcp: which of MPTCP_OPTIONS the packet carries."""
 
 
-def token_of(peer_key: bytes) -> int:
-    """The peer's token of a connection: first 4 bytes of SHA-256 of its key (RFC 8684, 3.2)."""
-    return int.from_bytes(hashlib.sha256(peer_key).digest()[:4], "big")
+def token_of(key: bytes) -> int:
+    """The token of whoever has this key: first 4 bytes of its SHA-256 (RFC 8684 section 3.2)."""
+    return int.from_bytes(hashlib.sha256(key).digest()[:4], "big")
 
 
 def _key_bytes(owner: Any, member: str) -> bytes:
@@ -65,11 +77,29 @@ def _address(family: int, data: Any) -> str:
 
 
 def _flow_token(tx: Any, rx: Any) -> int | None:
-    if tx.token_be:
-        return socket.ntohl(tx.token_be)
     if rx.flags & lib.OMR_RX_KEY:
-        return token_of(_key_bytes(rx, "peer_key_be"))
-    return None
+        return token_of(_key_bytes(tx.connection, "key_be"))
+    token_be = tx.connection.join.token_be
+    return socket.ntohl(token_be) if token_be else None
+
+
+def _role(tx_flags: int) -> str:
+    if not tx_flags & lib.OMR_TX_SYN:
+        return "midlife"
+    return "server" if tx_flags & lib.OMR_TX_SERVER else "client"
+
+
+def _fell_back(tx_flags: int, rx_flags: int) -> bool:
+    """bpf/MEASUREMENT.md section 6; a handshake that nobody answered is none yet."""
+    ended = (tx_flags & (lib.OMR_TX_INFINITE | lib.OMR_TX_FAIL)) | (
+        rx_flags & (lib.OMR_RX_INFINITE | lib.OMR_RX_FAIL)
+    )
+    refused = (
+        tx_flags & lib.OMR_TX_CAPABLE
+        and rx_flags & lib.OMR_RX_ACK
+        and not rx_flags & lib.OMR_RX_MPTCP
+    )
+    return bool(ended or refused)
 
 
 def flow_views(
@@ -90,21 +120,26 @@ def flow_views(
             local_port=socket.ntohs(row.local_port_be),
             remote=_address(row.family, row.remote_be),
             remote_port=socket.ntohs(row.remote_port_be),
+            role=_role(tx.flags),
             mptcp=mptcp,
+            fallback=_fell_back(tx.flags, rx.flags),
             joined=joined,
             backup=bool(tx.flags & lib.OMR_TX_BACKUP or rx.flags & lib.OMR_RX_BACKUP),
             token=_flow_token(tx, rx),
             local_id=tx.local_id if mptcp else None,
-            remote_id=rx.remote_id if mptcp else None,
+            remote_id=tx.remote_id if mptcp else None,
             state=STATES[row.state],
             tx_bytes=tx.tx_bytes,
             rx_bytes=rx.rx_bytes,
             tx_segments=tx.tx_segments,
             rx_segments=rx.rx_segments,
             retransmitted_segments=tx.retransmitted_segments,
-            spurious_segments=rx.spurious_segments,
+            spurious_segments=tx.spurious_segments,
+            refilled_segments=rx.refilled_segments,
+            reordered_segments=rx.reordered_segments,
             rtt_smoothed=rx.srtt_us8 / 8e6 if sampled else None,
             rtt_variation=rx.rttvar_us4 / 4e6 if sampled else None,
+            rtt_jitter=rx.jitter_us16 / 16e6 if sampled else None,
             rtt_min=rx.min_rtt_us / 1e6 if rx.min_rtt_us else None,
             rtt_samples=rx.rtt_samples,
             idle=row.idle_j * seconds_per_jiffy,
@@ -133,4 +168,5 @@ def event_of(record: Any) -> PathEvent:
         local_port=socket.ntohs(record.local_port_be),
         remote=_address(record.family, record.remote_be) if known else "",
         remote_port=socket.ntohs(record.remote_port_be),
+        options=tuple(name for bit, name in MPTCP_OPTIONS.items() if record.mptcp & bit),
     )

@@ -20,7 +20,8 @@ MAPS: dict[str, str | None] = {
     "omr_path_live": "omr_path_live",
     "omr_events": None,
     "omr_event_gate": "omr_event_gate",
-    "omr_replay_clock": "omr_clock",
+    "omr_knocks": "omr_knock",
+    "omr_replay_packet": "omr_replay",
 }
 """Map name to the struct of its values (None: a ring)."""
 

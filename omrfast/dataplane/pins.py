@@ -22,7 +22,7 @@ class Options:
     hz: int
     """Jiffies per second."""
     replay: bool
-    """Time comes from omr_replay_clock."""
+    """Time comes from omr_replay_packet."""
     flows: int
     """Capacity of each flow table."""
 

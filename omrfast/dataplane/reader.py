@@ -24,9 +24,9 @@ IDLE_AGE = 3600.0
 that are silent, unless told otherwise. Half-open ones are dropped soon because strangers can cause
 them: every SYN that a listening host answers makes an entry."""
 
-_REASONS = ("truncated", "malformed", "fragment", "extensions", "vlans")
-# struct omr_path_row: 16 counters, 3 words of minimum RTT after their epoch, 8 reasons, 3 jiffies
-_ROW = struct.Struct("=16Q4I8Q3Q")
+_REASONS = ("truncated", "malformed", "fragment", "extensions", "vlans", "options")
+# struct omr_path_row: 19 counters, 3 words of minimum RTT after their epoch, 8 reasons, 3 jiffies
+_ROW = struct.Struct("=19Q4I8Q3Q")
 assert _ROW.size == api.sizeof("omr_path_row")
 
 
@@ -64,7 +64,7 @@ class DataPlane:
         self._jiffy = 1 / options.hz
         self._reader = PathReader(
             self.programs["omr_clock_read"].fd,
-            self.maps["omr_replay_clock"].fd if options.replay else -1,
+            self.maps["omr_replay_packet"].fd if options.replay else -1,
             self.maps["omr_path_counters"].fd,
             self.maps["omr_path_live"].fd,
         )
@@ -131,22 +131,26 @@ class DataPlane:
             (
                 tx_bytes, tx_packets, tx_segments, retransmitted, syn_again, opened, refused,
                 suppressed, rx_bytes, rx_packets, rx_segments, spurious, refilled,
-                samples, rtt_sum, dev_sum, _epoch, min_now, min_before, _zero,
-                truncated, malformed, fragment, extensions, vlans, _, _, _,
+                reordered, icmp_errors, samples, rtt_sum, dev_sum, step_sum,
+                _epoch, min_now, min_before, _zero,
+                truncated, malformed, fragment, extensions, vlans, options, _, _,
                 asked, last_tx, last_rx,
             ) = _ROW.unpack_from(rows, path * _ROW.size)  # fmt: skip
             least = min(min_now, min_before) or max(min_now, min_before)
             result.append(
                 PathCounters(
                     tx_bytes, rx_bytes, tx_packets, rx_packets, tx_segments, rx_segments,
-                    retransmitted, spurious, refilled, syn_again, opened, refused, suppressed,
-                    samples, rtt_sum / 1e6, dev_sum / 1e6,
+                    retransmitted, spurious, refilled, reordered, icmp_errors,
+                    syn_again, opened, refused, suppressed,
+                    samples, rtt_sum / 1e6, dev_sum / 1e6, step_sum / 1e6,
                     least / 1e6 if least else None,
                     offset + last_rx * jiffy if last_rx else None,
                     offset + last_tx * jiffy if last_tx else None,
                     offset + asked * jiffy if asked else None,
                     tuple(zip(
-                        _REASONS, (truncated, malformed, fragment, extensions, vlans), strict=True
+                        _REASONS,
+                        (truncated, malformed, fragment, extensions, vlans, options),
+                        strict=True,
                     )),
                 )
             )  # fmt: skip

@@ -22,7 +22,7 @@ struct walk {
 /* We sent a SYN or SYN-ACK that nothing which arrived has acknowledged. */
 static int is_half_open(const struct omr_flow *flow)
 {
-	return !(flow->rx.flags & OMR_RX_ACK) && !(flow->tx.flags & OMR_TX_MIDLIFE);
+	return !(flow->rx.flags & OMR_RX_ACK) && (flow->tx.flags & OMR_TX_SYN);
 }
 
 static int state_of(const struct omr_flow *flow)

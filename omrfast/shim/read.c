@@ -10,8 +10,13 @@ int omr_clock_now(const struct omr_clock_source *source, struct omr_clock *now)
 	__u32 zero = 0, retval = 0;
 	int error;
 
-	if (source->replay_fd >= 0)
-		return bpf_map_lookup_elem(source->replay_fd, &zero, now);
+	if (source->replay_fd >= 0) {
+		struct omr_replay packet = {0};
+
+		error = bpf_map_lookup_elem(source->replay_fd, &zero, &packet);
+		*now = packet.now;
+		return error;
+	}
 	error = omr_run_syscall(source->program_fd, now, sizeof(*now), &retval);
 	if (error)
 		return error;
@@ -50,9 +55,12 @@ static void merge(struct omr_path_counters *sum, const struct omr_path_counters 
 	sum->rx_segments += cpu->rx_segments;
 	sum->spurious_segments += cpu->spurious_segments;
 	sum->refilled_segments += cpu->refilled_segments;
+	sum->reordered_segments += cpu->reordered_segments;
+	sum->icmp_errors += cpu->icmp_errors;
 	sum->rtt_samples += cpu->rtt_samples;
 	sum->rtt_sum_us += cpu->rtt_sum_us;
 	sum->rtt_dev_sum_us += cpu->rtt_dev_sum_us;
+	sum->rtt_step_sum_us += cpu->rtt_step_sum_us;
 	merge_min_rtt(sum, cpu);
 	for (int i = 0; i < OMR_UNPARSED_REASONS; i++)
 		sum->unparsed[i] += cpu->unparsed[i];

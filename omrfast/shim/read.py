@@ -45,7 +45,7 @@ class PathReader:
     """Reads all paths' counters in one call."""
 
     def __init__(self, clock_fd: int, replay_fd: int, counters_fd: int, live_fd: int) -> None:
-        """clock_fd: the program omr_clock_read; replay_fd: omr_replay_clock, or -1."""
+        """clock_fd: the program omr_clock_read; replay_fd: omr_replay_packet, or -1."""
         self._source = ffi.new("struct omr_clock_source *", {})
         self._source.program_fd, self._source.replay_fd = clock_fd, replay_fd
         self._counters, self._live = counters_fd, live_fd

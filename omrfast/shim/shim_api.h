@@ -107,7 +107,7 @@ int omr_unmount_bpffs(const char *dir);
 
 struct omr_clock_source {
 	int program_fd; /* omr_clock_read */
-	int replay_fd;  /* omr_replay_clock, or -1: the kernel's clocks count */
+	int replay_fd;  /* omr_replay_packet, or -1: the kernel's clocks count */
 };
 
 int omr_clock_now(const struct omr_clock_source *source, struct omr_clock *now);

@@ -37,7 +37,8 @@ MAPS = {
     "omr_path_live": (2, 4, "omr_path_live", 32),
     "omr_events": (27, 0, None, 256 * 1024),
     "omr_event_gate": (2, 4, "omr_event_gate", 32 * 8),
-    "omr_replay_clock": (2, 4, "omr_clock", 1),
+    "omr_knocks": (2, 4, "omr_knock", 256),
+    "omr_replay_packet": (2, 4, "omr_replay", 1),
 }
 
 

@@ -55,8 +55,8 @@ def test_clock_is_monotonic_and_jiffies_advance(run_dir: str, loader: str) -> No
 
 def test_replay_takes_its_own_clock(run_dir: str, loader: str) -> None:
     with open_dataplane(run_dir, loader, replay=True, flows=1000) as plane:
-        now = api.struct("omr_clock", now_j=1_000_000, now_ns=77)
-        plane.maps["omr_replay_clock"].update(0, api.raw(now))
+        now = api.struct("omr_replay", now={"now_j": 1_000_000, "now_ns": 77})
+        plane.maps["omr_replay_packet"].update(0, api.raw(now))
         assert plane.clock() == (1_000_000, 77)
 
 

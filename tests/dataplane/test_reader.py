@@ -47,8 +47,8 @@ def replay(loaded: DataPlane) -> DataPlane:
     for name in ("omr_path_counters", "omr_path_rtt", "omr_path_live"):
         for path in range(api.MAX_PATHS):
             loaded.maps[name].update(path, bytes(loaded.maps[name].info.value_size))
-    now = api.struct("omr_clock", now_j=NOW_J, now_ns=NOW_NS)
-    loaded.maps["omr_replay_clock"].update(0, api.raw(now))
+    now = api.struct("omr_replay", now={"now_j": NOW_J, "now_ns": NOW_NS})
+    loaded.maps["omr_replay_packet"].update(0, api.raw(now))
     return loaded
 
 
@@ -64,6 +64,7 @@ def test_counters_are_summed_over_cpus(replay: DataPlane) -> None:
         *("tx_bytes", "tx_packets", "tx_segments", "retransmitted_segments"),
         *("syn_retransmissions", "flows_opened", "flows_refused", "events_suppressed"),
         *("rx_bytes", "rx_packets", "rx_segments", "spurious_segments", "refilled_segments"),
+        *("reordered_segments", "icmp_errors"),
         "rtt_samples",
     )
     values = [
@@ -73,7 +74,8 @@ def test_counters_are_summed_over_cpus(replay: DataPlane) -> None:
                 **{name: 1000 * place + cpu + 1 for place, name in enumerate(names)},
                 rtt_sum_us=2_000_000,
                 rtt_dev_sum_us=500_000,
-                unparsed=[cpu + 1, 20, 30, 40, 50, 0, 0, 0],
+                rtt_step_sum_us=250_000,
+                unparsed=[cpu + 1, 20, 30, 40, 50, 60, 0, 0],
             )
         )
         for cpu in range(cpus)
@@ -86,12 +88,14 @@ def test_counters_are_summed_over_cpus(replay: DataPlane) -> None:
         assert getattr(found[0], name) == 0
     assert found[2].rtt_sum == pytest.approx(2.0 * cpus)
     assert found[2].rtt_dev_sum == pytest.approx(0.5 * cpus)
+    assert found[2].rtt_step_sum == pytest.approx(0.25 * cpus)
     assert dict(found[2].unparsed) == {
         "truncated": sum(range(1, cpus + 1)),
         "malformed": 20 * cpus,
         "fragment": 30 * cpus,
         "extensions": 40 * cpus,
         "vlans": 50 * cpus,
+        "options": 60 * cpus,
     }
 
 
@@ -161,8 +165,11 @@ def put_flow(plane: DataPlane, port: int, **members: int) -> None:
     flow.tx.path = 3
     flow.rx.last_rx_j = NOW_J & 0xFFFFFFFF
     for name, value in members.items():
-        half, member = name.split("__")
-        setattr(getattr(flow, half), member, value)
+        owner = flow
+        *parents, member = name.split("__")
+        for parent in parents:
+            owner = getattr(owner, parent)
+        setattr(owner, member, value)
     plane.maps["omr_flows4"].update(api.raw(key), api.raw(flow))
 
 
@@ -177,14 +184,14 @@ def test_a_flow_is_shown_as_it_is(replay: DataPlane) -> None:
         tx__retransmitted_segments=2,
         tx__local_id=1,
         rx__flags=lib.OMR_RX_MPTCP | lib.OMR_RX_KEY | lib.OMR_RX_ACK | lib.OMR_RX_BACKUP,
-        rx__peer_key_be=int.from_bytes(key, "little"),
+        tx__connection__key_be=int.from_bytes(key, "little"),
         rx__rx_bytes=500,
         rx__srtt_us8=8 * 40_000,
         rx__rttvar_us4=4 * 3_000,
         rx__min_rtt_us=39_000,
         rx__rtt_samples=7,
         rx__last_rx_j=NOW_J - 2 * replay.hz,
-        rx__remote_id=4,
+        tx__remote_id=4,
     )
     (flow,) = replay.flows({2: "lte"})
     assert (flow.path, flow.family, flow.state) == ("lte", 4, "established")
@@ -204,7 +211,7 @@ def test_a_flow_is_shown_as_it_is(replay: DataPlane) -> None:
 def test_an_ipv6_join_shows_its_token(replay: DataPlane) -> None:
     local, remote = (socket.inet_pton(socket.AF_INET6, text) for text in ("2001:db8::1", "::2"))
     flow = api.struct("omr_flow")
-    flow.tx.path, flow.tx.token_be = 3, socket.htonl(0xA1B2C3D4)
+    flow.tx.path, flow.tx.connection.join.token_be = 3, socket.htonl(0xA1B2C3D4)
     flow.tx.flags = lib.OMR_TX_SYN | lib.OMR_TX_MPTCP | lib.OMR_TX_JOIN
     replay.maps["omr_flows6"].update(local + remote + bytes((1, 2, 3, 4)), api.raw(flow))
     (found,) = replay.flows({})
@@ -223,7 +230,7 @@ SYN, ACK = lib.OMR_TX_SYN, lib.OMR_RX_ACK
     [
         (SYN, 0, "handshake"),
         (SYN, ACK, "established"),
-        (lib.OMR_TX_MIDLIFE, 0, "established"),
+        (0, 0, "established"),
         (SYN | lib.OMR_TX_FIN, ACK, "closing"),
         (SYN, ACK | lib.OMR_RX_FIN, "closing"),
         (SYN | lib.OMR_TX_FIN, ACK | lib.OMR_RX_FIN, "closed"),
@@ -252,7 +259,7 @@ def test_scan_collects_closed_half_open_and_idle(replay: DataPlane) -> None:
     )
     put_flow(replay, 7, tx__flags=SYN, rx__last_rx_j=NOW_J - 31 * hz)
     put_flow(replay, 8, tx__flags=SYN, rx__last_rx_j=NOW_J - 29 * hz)
-    put_flow(replay, 9, tx__flags=lib.OMR_TX_MIDLIFE, rx__last_rx_j=NOW_J - 31 * hz)
+    put_flow(replay, 9, tx__flags=0, rx__last_rx_j=NOW_J - 31 * hz)
     mptcp = {"tx__flags": SYN | lib.OMR_TX_MPTCP, "rx__flags": ACK | lib.OMR_RX_MPTCP}
     put_flow(replay, 6, **mptcp)
     found = replay.scan(closed_after=5.0, half_open_after=30.0, idle_after=100.0)

@@ -23,7 +23,7 @@ LOOPBACK = 1
 START_J, START_NS = 4_300_000_000, 777_000_000_000
 """Beyond 32 bits of jiffies, so that a mistake of width shows."""
 
-REASONS = ("truncated", "malformed", "fragment", "extensions", "vlans")
+REASONS = ("truncated", "malformed", "fragment", "extensions", "vlans", "options")
 Nonzero = dict[str, Any]
 
 
@@ -114,8 +114,9 @@ class Machine:
 
     def _set_clock(self) -> None:
         jiffies = START_J + round(self.ms * self.plane.hz / 1000)
-        clock = api.struct("omr_clock", now_j=jiffies, now_ns=START_NS + round(self.ms * 1_000_000))
-        self.plane.maps["omr_replay_clock"].update(0, api.raw(clock))
+        now = {"now_j": jiffies, "now_ns": START_NS + round(self.ms * 1_000_000)}
+        packet = api.struct("omr_replay", now=now)
+        self.plane.maps["omr_replay_packet"].update(0, api.raw(packet))
 
     def wait(self, ms: float) -> None:
         self.ms += ms
@@ -145,6 +146,10 @@ class Machine:
     def _since(self, jiffies: int, bits: int = 64) -> float:
         return ((jiffies - START_J) % 2**bits) * 1000 / self.plane.hz
 
+    def _since_stamp(self, stamp: int) -> float:
+        shift = api.lib.OMR_STAMP_SHIFT
+        return ((stamp - (START_NS >> shift)) % 2**32 << shift) / 1e6
+
     def flow(self, layout: Layout) -> Nonzero | None:
         table = self.plane.maps[f"omr_flows{layout.version}"]
         keys = list(table.keys())
@@ -153,15 +158,21 @@ class Machine:
         assert len(keys) == 1
         value = table.lookup(keys[0])
         assert value is not None
-        entry = api.struct("omr_flow", value)
-        members = _nonzero(ffi.addressof(entry[0], "tx"))
+        return self.flow_members(api.struct("omr_flow", value)[0])
+
+    def flow_members(self, entry: Any) -> Nonzero:
+        """What is not zero of a struct omr_flow."""
+        members = _nonzero(ffi.addressof(entry, "tx"))
         members["tx_flags"] = members.pop("flags", 0)
-        arrived = _nonzero(ffi.addressof(entry[0], "rx"))
+        arrived = _nonzero(ffi.addressof(entry, "rx"))
         arrived["rx_flags"] = arrived.pop("flags", 0)
         members.update(arrived)
-        for name in ("sample_sent_ns", "tsecho_sent_ns"):
+        connection = ffi.addressof(entry.tx, "connection")
+        keyed = entry.rx.flags & api.lib.OMR_RX_KEY
+        members.update(_nonzero(connection if keyed else ffi.addressof(connection[0], "join")))
+        for name in ("sample_stamp", "tsecho_stamp"):
             if name in members:
-                members[name] = (members[name] - START_NS) / 1e6
+                members[name] = self._since_stamp(members[name])
         for name in ("unacked_since_j", "last_rx_j"):
             if name in members:
                 members[name] = self._since(members[name], 32)

@@ -30,7 +30,7 @@ def gain_case(arrivals: int, srtt_us: int, rttvar_us: int, sample_ms: int) -> Ca
             into("A", 5001, 1101, after=sample_ms),
         ],
         flow={
-            "sample_sent_ns": 32.0,
+            "sample_stamp": 32.0,
             "sample_no": 2,
             "sample_done": 2,
             "sample_ack": 1101,
@@ -71,7 +71,7 @@ TS_HANDSHAKE = [
     into("SA", 5000, 1001, options=timestamps(900, 2**32 - 5), after=20),
     out("A", 1001, 5001, options=timestamps(19, 900), after=4),
 ]
-TS_FLOW = {**FLOW, "tsecho_sent_ns": 24.0, "tsecho_val": 19, "tsval_max": 19, "tsecho_no": 1}
+TS_FLOW = {**FLOW, "tsecho_stamp": 24.0, "tsecho_val": 19, "tsval_max": 19, "tsecho_no": 1}
 
 
 def stream(count: int, every: float, echo: int, *, start: int = 5001, last: int = 0) -> list[Step]:
@@ -167,7 +167,7 @@ ECHO = [
         ],
         {
             **SAMPLE_40,
-            "tsecho_sent_ns": 44.0,
+            "tsecho_stamp": 44.0,
             "tsecho_val": NEXT,
             "tsval_max": NEXT,
             "tsecho_no": 2,
