@@ -19,11 +19,18 @@ if TYPE_CHECKING:
 _NAME = "lab"
 _NAME_HELP = "name of the lab (default: %(default)s)"
 _PARTS = "router, vps1, vps2, carrier1..., inet, lan"
-_LINK_KEYS = "delay=150ms jitter=10ms loss=3% rate=20M queue=100ms blackhole=on|off"
+_LINK_KEYS = (
+    "delay=150ms jitter=10ms loss=3% reorder=1% hold=5ms rate=20M queue=100ms blackhole=on|off"
+)
 _LINK_VALUE = re.compile(r"(\d+(?:\.\d+)?)([a-zA-Z%]*)")
 _TIME = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 _RATE = {"k": 1e3, "M": 1e6, "G": 1e9}
-_UNITS = {"delay": _TIME, "jitter": _TIME, "queue": _TIME, "rate": _RATE, "loss": {"%": 0.01}}
+_SHARE = {"%": 0.01}
+_UNITS = {
+    **dict.fromkeys(("delay", "jitter", "queue", "hold"), _TIME),
+    **dict.fromkeys(("loss", "reorder"), _SHARE),
+    "rate": _RATE,
+}
 _SWITCH = {"on": 1.0, "off": 0.0}
 
 
@@ -121,7 +128,8 @@ def _change(word: str) -> tuple[str, float]:
         return key, _SWITCH[text]
     match = _LINK_VALUE.fullmatch(text)
     unit = _UNITS.get(key, {}).get(match[2]) if match else None
-    if match is None or unit is None or (key == "loss" and float(match[1]) > 100):
+    over = match and _UNITS.get(key) is _SHARE and float(match[1]) > 100
+    if match is None or unit is None or over:
         raise argparse.ArgumentTypeError(f"{word!r}: write as in {_LINK_KEYS}")
     return key, float(match[1]) * unit
 

@@ -36,6 +36,10 @@ class LinkSettings:
     """Seconds, plus or minus, uniform; never reorders."""
     loss: float = 0.0
     """Ratio of packets, independent of each other."""
+    reorder: float = 0.0
+    """Ratio of packets, independent of each other, that are held back by ``hold`` and overtaken."""
+    hold: float = 0.0
+    """Seconds."""
     rate: float = 0.0
     """Bit/s of whole Ethernet frames; 0 is unlimited (and then there is no queue)."""
     queue: float = 0.0
@@ -51,6 +55,7 @@ class LinkStats:
     forwarded: int = 0
     bytes: int = 0
     lost: int = 0
+    held_back: int = 0
     overflow: int = 0
     blackholed: int = 0
     oversize: int = 0
@@ -110,6 +115,8 @@ _WIRE_KEYS = {
     "delay": ("delay_us", 1e6),
     "jitter": ("jitter_us", 1e6),
     "loss": ("loss_ppm", 1e6),
+    "reorder": ("reorder_ppm", 1e6),
+    "hold": ("reorder_us", 1e6),
     "rate": ("rate_bps", 1),
     "queue": ("queue_us", 1e6),
     "blackhole": ("blackhole", 1),

@@ -32,7 +32,9 @@ def _tc(namespace: str, *words: str) -> str:
 
 
 def netem_words(settings: LinkSettings) -> list[str]:
-    """The settings of one direction as tc takes them after ``netem``."""
+    """The settings of one direction as tc takes them after ``netem``; LinkError for ``reorder``."""
+    if settings.reorder:
+        raise LinkError("netem can send a share early, but not hold it back: take backend wire")
     packets = settings.rate * (settings.queue + settings.delay) / 8 / FRAME
     limit = max(int(packets), 10) if settings.rate and settings.queue else NO_QUEUE_LIMIT
     words = ["limit", str(limit), "delay", f"{round(settings.delay * 1e6)}us"]
@@ -49,7 +51,7 @@ class NetemBackend:
     """The two devices of each link in a bridge, a netem qdisc on the way out of each.
 
     Differs from wire: the queue is counted in packets of 1,500 bytes and includes what is on the
-    delay line; jitter may reorder; the seed has no effect.
+    delay line; jitter may reorder, ``reorder`` is refused; the seed has no effect.
     """
 
     name = "netem"

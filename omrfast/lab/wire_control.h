@@ -3,7 +3,7 @@
  * The control protocol: one command a line over a unix stream socket, one line in answer.
  *
  *     set LINK up|down|both KEY=VALUE...   keys: delay_us jitter_us loss_ppm rate_bps queue_bytes
- *                                                queue_us blackhole
+ *                                                queue_us reorder_ppm reorder_us blackhole
  *     stats LINK up|down                   answer: ok KEY=VALUE...
  *
  * The answer is "ok", "ok KEY=VALUE..." or "error TEXT".
@@ -28,6 +28,8 @@ static const struct member setting_members[] = {
         {"rate_bps", offsetof(struct settings, rate_bps)},
         {"queue_bytes", offsetof(struct settings, queue_bytes)},
         {"queue_us", offsetof(struct settings, queue_us)},
+        {"reorder_ppm", offsetof(struct settings, reorder_ppm)},
+        {"reorder_us", offsetof(struct settings, reorder_us)},
         {"blackhole", offsetof(struct settings, blackhole)},
         {NULL, 0},
 };
@@ -36,6 +38,7 @@ static const struct member stats_members[] = {
         {"forwarded", offsetof(struct stats, forwarded)},
         {"bytes", offsetof(struct stats, bytes)},
         {"lost", offsetof(struct stats, lost)},
+        {"held_back", offsetof(struct stats, held_back)},
         {"overflow", offsetof(struct stats, overflow)},
         {"blackholed", offsetof(struct stats, blackholed)},
         {"oversize", offsetof(struct stats, oversize)},

@@ -7,7 +7,7 @@
  * All instants are CLOCK_MONOTONIC in nanoseconds and come from the model, not from when the
  * process was scheduled: a late wake-up delays one burst and leaves no lasting error. What is
  * under way keeps the delay that it was given, so a packet may overtake another after the delay was
- * cut; jitter alone never reorders.
+ * cut, or one that was held back (reorder_ppm); jitter alone never reorders.
  */
 
 #include <stdint.h>
@@ -33,6 +33,8 @@ struct settings {
 	uint64_t delay_us;
 	uint64_t jitter_us;   /* uniform, +- */
 	uint64_t loss_ppm;    /* of packets, independent */
+	uint64_t reorder_ppm; /* of packets, independent: held back for reorder_us more */
+	uint64_t reorder_us;
 	uint64_t rate_bps;    /* 0: unlimited, no queue */
 	uint64_t queue_bytes; /* 0: unlimited */
 	uint64_t queue_us;    /* the queue as time at the rate; goes before queue_bytes */
@@ -42,6 +44,7 @@ struct settings {
 struct stats {
 	uint64_t forwarded, bytes;
 	uint64_t lost;       /* by loss_ppm */
+	uint64_t held_back;  /* by reorder_ppm */
 	uint64_t overflow;   /* no room in the queue */
 	uint64_t blackholed; /* arrived in, or was under way into, a black hole */
 	uint64_t oversize;   /* larger than FRAME_ROOM: an offload was left on */
@@ -169,8 +172,13 @@ static void put_on_delay_line(struct direction *d, struct packet *p, uint64_t se
 		if (delay == d->last_delay_ns && p->due < d->last_due)
 			p->due = d->last_due;
 	}
-	d->last_due = p->due;
-	d->last_delay_ns = delay;
+	if (d->set.reorder_ppm && draw(d) % 1000000 < d->set.reorder_ppm) {
+		p->due += d->set.reorder_us * 1000;
+		d->stats.held_back++;
+	} else {
+		d->last_due = p->due;
+		d->last_delay_ns = delay;
+	}
 	p->order = d->orders++;
 	if (heap_push(d, p) < 0) {
 		d->stats.nomem++;

@@ -95,6 +95,7 @@ def one_line(text: str) -> bool:
         ("lab", "up", "--name", "a/b"),
         ("lab", "link", "wan1", "delay=5"),
         ("lab", "link", "wan1", "loss=200%"),
+        ("lab", "link", "wan1", "reorder=101%"),
         ("lab", "link", "wan1", "blackhole=perhaps"),
     ],
 )
@@ -108,10 +109,20 @@ def test_usage_errors(args: tuple[str, ...]) -> None:
 
 def test_options_may_stand_between_the_words_of_a_command() -> None:
     args = build_parser().parse_args(
-        ["lab", "link", "wan1", "delay=150ms", "--name", "mine", "loss=3%", "blackhole=on"]
+        [
+            "lab",
+            "link",
+            "wan1",
+            "delay=150ms",
+            "--name",
+            "mine",
+            "loss=3%",
+            "hold=5ms",
+            "blackhole=on",
+        ]
     )
     assert (args.uplink, args.name) == ("wan1", "mine")
-    assert args.changes == [("delay", 0.15), ("loss", 0.03), ("blackhole", 1.0)]
+    assert args.changes == [("delay", 0.15), ("loss", 0.03), ("hold", 0.005), ("blackhole", 1.0)]
 
 
 def test_help_and_version() -> None:

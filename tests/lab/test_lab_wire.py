@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 import statistics
 import struct
@@ -60,6 +61,22 @@ def test_loss_is_as_asked(lab: Lab) -> None:
     lost = 4000 - len(arrivals)
     assert lost == lab.links["wan1"].stats(UP).lost
     assert 0.2 - 0.026 < lost / 4000 < 0.2 + 0.026  # four standard deviations
+
+
+def test_a_share_is_held_back_and_overtaken(lab: Lab) -> None:
+    link = lab.links["wan1"]
+    link.change(UP, delay=0.010, reorder=0.1, hold=0.008)
+    with datagrams(lab) as through:
+        through.send(range(2000), interval=0.001)
+        arrivals = through.receive(2000)
+    held_back = link.stats(UP).held_back
+    newest = itertools.accumulate((a.number for a in arrivals), max)
+    overtaken = [a for a, most in zip(arrivals, newest, strict=True) if a.number < most]
+    assert len(arrivals) == 2000
+    assert 0.1 - 0.027 < held_back / 2000 < 0.1 + 0.027  # four standard deviations
+    # A sender that pauses leaves nothing to overtake.
+    assert 0.9 * held_back <= len(overtaken) <= held_back
+    assert min(a.arrived - a.sent for a in overtaken) > 0.0179
 
 
 def survivors(seed: int) -> list[int]:
@@ -224,6 +241,11 @@ def test_netem_gets_the_same_settings(lab: Lab, settings: LinkSettings, words: s
     done = netns.call(lab.ns("wire"), subprocess.run, command, capture_output=True, text=True)
     # tc understands it; whether the kernel has netem is another question
     assert done.returncode == 0 or "qdisc kind is unknown" in done.stderr, done.stderr
+
+
+def test_netem_refuses_to_hold_packets_back() -> None:
+    with pytest.raises(LinkError, match="backend wire"):
+        netem_words(LinkSettings(reorder=0.01, hold=0.005))
 
 
 def test_netem_is_taken_where_the_kernel_has_it() -> None:
