@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import socket
@@ -45,6 +46,13 @@ def python(script: str, *arguments: str, prefix: tuple[str, ...] = ()) -> subpro
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+@functools.cache
+def usual_tc() -> str:
+    """The kind of TC hook that attach() is to take by itself, told from the kernel's symbols."""
+    symbols = Path("/proc/kallsyms").read_text()
+    return "tcx" if " tcx_prog_attach\n" in symbols else "clsact"
 
 
 _serial = itertools.count()

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Boots Debian's older kernels under emulation and runs there what depends on the kernel.
+
+    python3 -m tests.matrix [--kernel 6.1] [--steps prog,abi,...]
+
+Nothing but Python's standard library is needed: the rest is installed. Results are in
+build/matrix/<kernel>/. Exit code 0: everything passed on every kernel; 1: something failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from types import FrameType
+
+from tests.matrix import emulator, host, kernels, report, tree
+from tests.matrix.host import MatrixError, say
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make matrix", description=__doc__.splitlines()[0])
+    parser.add_argument("--kernel", action="append", choices=tuple(kernels.SUITES))
+    parser.add_argument("--steps", default=",".join(report.STEPS), help="default: %(default)s")
+    return parser.parse_args()
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
+def _matrix(args: argparse.Namespace) -> list[report.Row]:
+    host.prepare()
+    chosen = [kernels.fetch(series) for series in args.kernel or kernels.SUITES]
+    root = tree.base()
+    tree.install(root, chosen)
+    key = host.digest(tree.sources_key(), *(kernel.release for kernel in chosen))
+    image = tree.image(root, key)
+    rows = []
+    steps = args.steps.split(",")
+    for kernel in chosen:
+        try:
+            folder = emulator.run(kernel, image, emulator.initramfs(root, kernel), steps)
+            rows.append(report.read(kernel, folder, steps))
+        except MatrixError as error:
+            rows.append(report.Row(kernel.series, kernel.release, "no", problems=[str(error)]))
+    return rows
+
+
+def main() -> int:
+    args = _arguments()
+    signal.signal(signal.SIGTERM, _end)
+    try:
+        rows = _matrix(args)
+    except MatrixError as error:
+        print(f"matrix: {error}", file=sys.stderr)
+        return 1
+    print(report.table(rows))
+    report.write(rows)
+    failed = [problem for row in rows for problem in row.problems]
+    for problem in failed:
+        print(f"matrix: {problem}", file=sys.stderr)
+    say("failed" if failed else "passed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

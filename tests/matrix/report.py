@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the machines found, as a table, as JSON, and as a list of what is wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from tests.matrix.host import BUILD
+from tests.matrix.kernels import Kernel
+
+TESTS = ("prog", "abi", "dataplane")
+RUNS = {"alone": "failover, kernel alone", "failover": "failover, with omrfast"}
+STEPS = ("machine", "load", *TESTS, *RUNS)
+STALL_LIMIT = 4.0
+"""Seconds: the scenario's own window; a stall as long as that was no failover."""
+
+
+@dataclass
+class Row:
+    """One kernel."""
+
+    series: str
+    release: str
+    booted: str
+    cells: dict[str, str] = field(default_factory=dict)
+    """Step to what the table shows."""
+    figures: dict[str, Any] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+
+def _ended(folder: Path, step: str) -> tuple[int, int] | None:
+    """Exit code and seconds; None if the step did not end."""
+    path = folder / f"{step}.rc"
+    if not path.exists():
+        return None
+    code, seconds = path.read_text().split()
+    return int(code), int(seconds)
+
+
+def _tests(row: Row, folder: Path, step: str) -> None:
+    """The results of all processes that shared the tests."""
+    count = dict.fromkeys(("tests", "failures", "errors", "skipped"), 0)
+    for path in folder.glob(f"{step}-*.xml"):
+        (suite,) = ElementTree.parse(path).getroot().iter("testsuite")
+        for key in count:
+            count[key] += int(suite.get(key, "0"))
+    failed = count["failures"] + count["errors"]
+    passed = count["tests"] - failed - count["skipped"]
+    row.figures[step] = {"passed": passed, "failed": failed, "skipped": count["skipped"]}
+    row.cells[step] = f"{passed} passed"
+    row.cells[step] += f", {failed} FAILED" if failed else ""
+    row.cells[step] += f", {count['skipped']} skipped" if count["skipped"] else ""
+    if failed:
+        row.problems.append(f"{row.series}: {step}: {failed} failed: {folder}/{step}-*.log")
+    elif not passed:
+        row.problems.append(f"{row.series}: {step}: no test ran: {folder}/{step}-*.log")
+
+
+def _load(row: Row, folder: Path) -> None:
+    text = (folder / "load.log").read_text()
+    found = json.loads(text.splitlines()[-1])
+    row.figures["load"] = found
+    row.cells["load"] = f"{found['load_ms']} ms, {'TCX' if found['tcx'] else 'no TCX: clsact'}"
+
+
+def _run(row: Row, folder: Path, step: str) -> None:
+    """A lab run: it must have been netem, and with the agent the stream must have gone on."""
+    result = json.loads((folder / f"{step}.json").read_text())
+    (event,) = result["events"]
+    stall = max(event["stalls"].values())
+    acted = event["first_action"]
+    row.figures[step] = {
+        "backend": result["backend"],
+        "stall_ms": round(stall * 1e3),
+        "first_action_ms": None if acted is None else round(acted * 1e3),
+    }
+    row.cells[step] = f"{stall * 1e3:.0f} ms ({result['backend']})"
+    wrong = []
+    if result["backend"] != "netem":
+        wrong.append(f"the links were {result['backend']}, not netem")
+    if stall >= STALL_LIMIT:
+        wrong.append(f"the stream stood still for {stall:.1f} s")
+    if result["agent"]:
+        row.cells[step] += ", no action" if acted is None else f", acted after {acted * 1e3:.0f} ms"
+        if acted is None:
+            wrong.append("the agent did nothing")
+    row.problems += [f"{row.series}: {step}: {text}" for text in wrong]
+
+
+def _step(row: Row, folder: Path, step: str) -> None:
+    ended = _ended(folder, step)
+    log = folder / f"{step}.log"
+    if ended is None:
+        row.cells[step] = "NOT ENDED"
+        row.problems.append(f"{row.series}: {step} did not end: {log}, {folder}/console.log")
+        return
+    code, seconds = ended
+    row.figures[f"{step}_seconds"] = seconds
+    if step in TESTS:
+        _tests(row, folder, step)
+        if code and not any(f"{step}:" in text for text in row.problems):
+            row.problems.append(f"{row.series}: {step} ended with {code}: {folder}/{step}-*.log")
+    elif code:
+        row.cells[step] = f"FAILED ({code})"
+        row.problems.append(f"{row.series}: {step} ended with {code}: {log}")
+    elif step == "load":
+        _load(row, folder)
+    elif step in RUNS:
+        _run(row, folder, step)
+
+
+def read(kernel: Kernel, folder: Path, steps: Sequence[str]) -> Row:
+    """What one machine left."""
+    booted = folder / "booted"
+    row = Row(kernel.series, kernel.release, "no")
+    if not booted.exists():
+        row.problems.append(f"{kernel.series}: did not boot: {folder}/console.log")
+        return row
+    row.booted = booted.read_text().strip()
+    if row.booted != kernel.release:
+        row.problems.append(f"{kernel.series}: {row.booted} booted, not {kernel.release}")
+    for step in steps:
+        _step(row, folder, step)
+    return row
+
+
+def table(rows: Sequence[Row]) -> str:
+    """A line per step, a column per kernel."""
+    titles = {"load": "prebuilt object", **{step: f"tests/{step}" for step in TESTS}, **RUNS}
+    lines = [["", *(row.series for row in rows)], ["booted", *(row.booted for row in rows)]]
+    for step, title in titles.items():
+        if any(step in row.cells for row in rows):
+            lines.append([title, *(row.cells.get(step, "-") for row in rows)])
+    widths = [max(len(line[i]) for line in lines) for i in range(len(rows) + 1)]
+    text = [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    ]
+    text.insert(1, "  ".join("-" * width for width in widths))
+    return "\n" + "\n".join(text) + "\n"
+
+
+def write(rows: Sequence[Row]) -> None:
+    target = BUILD / "matrix.json"
+    target.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
