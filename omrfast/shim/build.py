@@ -16,15 +16,15 @@ ROOT = Path(__file__).resolve().parents[2]
 SHIM = Path("omrfast/shim")
 SOURCES = tuple(
     str(SHIM / f"{name}.c")
-    for name in ("log", "object", "link", "mount", "read", "flows", "ring", "run")
+    for name in (
+        *("log", "object", "link", "mount", "read", "flows", "ring", "run"),
+        *("table", "native", "native_maps"),
+    )
 )
 DEPENDS = (
     *SOURCES,
-    str(SHIM / "shim.h"),
-    str(SHIM / "shim_api.h"),
-    str(SHIM / "build.py"),
-    "bpf/abi_types.h",
-    "bpf/abi.h",
+    *(str(SHIM / name) for name in ("shim.h", "shim_api.h", "table.h", "native.h", "build.py")),
+    *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "bpf").glob("*.h")),
 )
 
 # As in asm-generic/int-ll64.h; __SANE_USERSPACE_TYPES__ makes it so on every architecture.
@@ -55,6 +55,7 @@ ffi.set_source(
     depends=list(DEPENDS),
     include_dirs=[str(SHIM)],
     libraries=["bpf"],
-    define_macros=[("__SANE_USERSPACE_TYPES__", None)],
-    extra_compile_args=["-O2", "-Wall", "-Wextra", "-Wno-unused-parameter"],
+    define_macros=[("__SANE_USERSPACE_TYPES__", None), ("OMR_NATIVE", None)],
+    # The headers in bpf/ read keys as words, which the kernel's rules for aliasing allow.
+    extra_compile_args=["-O2", "-Wall", "-Wextra", "-Wno-unused-parameter", "-fno-strict-aliasing"],
 )

@@ -217,6 +217,50 @@ int omr_run_xdp(struct omr_run *run);
 /* On a syscall program: ctx is read and written. */
 int omr_run_syscall(int prog_fd, void *ctx, __u32 ctx_len, __u32 *retval);
 
+/* --- native.c, native_maps.c -------------------------------------------------------------- */
+
+/*
+ * The packet programs outside the kernel, on tables in memory, in replay mode. One thread at a
+ * time may use a plane.
+ */
+struct omr_plane;
+
+enum omr_native_hook {
+	OMR_NATIVE_EGRESS = 0,
+	OMR_NATIVE_INGRESS = 1,
+	OMR_NATIVE_XDP = 2,
+};
+
+/* The maps of the same names; omr_path_counters and omr_path_rtt as of a machine with one CPU. */
+enum omr_native_map {
+	OMR_NATIVE_LINKS = 0,
+	OMR_NATIVE_FLOWS4 = 1,
+	OMR_NATIVE_FLOWS6 = 2,
+	OMR_NATIVE_COUNTERS = 3,
+	OMR_NATIVE_RTT = 4,
+	OMR_NATIVE_LIVE = 5,
+	OMR_NATIVE_GATES = 6,
+	OMR_NATIVE_KNOCKS = 7,
+	OMR_NATIVE_REPLAY = 8,
+};
+
+/* flows: capacity of each flow table; hz: jiffies per second. NULL: no memory. */
+struct omr_plane *omr_plane_new(__u32 flows, __u32 hz);
+void omr_plane_free(struct omr_plane *plane);
+/* Back to how it was made, but for omr_links. */
+void omr_plane_reset(struct omr_plane *plane);
+/* Pass data, data_len, ifindex, gso_segs and gso_size of run; its other members are not used. */
+int omr_plane_run(struct omr_plane *plane, __u32 hook, const struct omr_run *run);
+/* Take the oldest events; returns how many were written. */
+int omr_plane_events(struct omr_plane *plane, struct omr_event *out, __u32 room);
+/* key_size, value_size and max_entries of a map. */
+int omr_plane_sizes(struct omr_plane *plane, __u32 map, struct omr_map_info *info);
+/* As the functions of libbpf. */
+int omr_plane_lookup(struct omr_plane *plane, __u32 map, const void *key, void *value);
+int omr_plane_update(struct omr_plane *plane, __u32 map, const void *key, const void *value);
+int omr_plane_delete(struct omr_plane *plane, __u32 map, const void *key);
+int omr_plane_next_key(struct omr_plane *plane, __u32 map, const void *key, void *next);
+
 /* --- libbpf, as it is --------------------------------------------------------------------- */
 
 int libbpf_num_possible_cpus(void);
