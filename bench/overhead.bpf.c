@@ -128,6 +128,7 @@ struct bench_lean {
 		struct omr_flow_key4 v4;
 		struct omr_flow_key6 v6;
 		__u32 words_be[9];
+		__u64 longs_be[4];
 	} key;
 	__u32 family;
 	__u32 seq;
@@ -160,27 +161,33 @@ OMR_INLINE int bench_lean_tcp(struct bench_lean *l, const __u8 *tcp, const __u8 
 	return 1;
 }
 
+/* Both addresses at once as well: comparing keys reads eight bytes at a time. */
 OMR_INLINE int bench_lean_ipv4(struct bench_lean *l, const __u8 *ip, const __u8 *end, int egress)
 {
+	__u64 addresses_be;
+
 	if (ip + OMR_IPV4_HEADER > end || ip[9] != OMR_PROTO_TCP)
 		return 0;
+	addresses_be = *(const __u64 *)(ip + 12);
+	if (!egress)
+		addresses_be = addresses_be >> 32 | addresses_be << 32;
 	l->family = 4;
-	l->key.v4.local_be = omr_load32_be(ip + (egress ? 12 : 16));
-	l->key.v4.remote_be = omr_load32_be(ip + (egress ? 16 : 12));
+	l->key.longs_be[0] = addresses_be;
 	return bench_lean_tcp(l, ip + (ip[0] & 15) * 4, end, egress);
 }
 
 OMR_INLINE int bench_lean_ipv6(struct bench_lean *l, const __u8 *ip, const __u8 *end, int egress)
 {
-	int i;
+	const __u64 *local_be = (const __u64 *)(ip + (egress ? 8 : 24));
+	const __u64 *remote_be = (const __u64 *)(ip + (egress ? 24 : 8));
 
 	if (ip + OMR_IPV6_HEADER > end || ip[6] != OMR_PROTO_TCP)
 		return 0;
 	l->family = 6;
-	for (i = 0; i < 4; i++) {
-		l->key.v6.local_be[i] = omr_load32_be(ip + (egress ? 8 : 24) + 4 * i);
-		l->key.v6.remote_be[i] = omr_load32_be(ip + (egress ? 24 : 8) + 4 * i);
-	}
+	l->key.longs_be[0] = local_be[0];
+	l->key.longs_be[1] = local_be[1];
+	l->key.longs_be[2] = remote_be[0];
+	l->key.longs_be[3] = remote_be[1];
 	return bench_lean_tcp(l, ip + OMR_IPV6_HEADER, end, egress);
 }
 
@@ -208,10 +215,16 @@ OMR_INLINE void bench_lookup(const __u8 *data, const __u8 *end, int egress)
 
 	if (!bench_lean_parse(&l, data, end, egress))
 		return;
-	if (l.family == 4)
+	/*
+	 * Two calls and not one with either table: the verifier inlines a look-up only where it
+	 * knows the table, and what it cannot inline goes by an indirect call.
+	 */
+	if (l.family == 4) {
 		value = bpf_map_lookup_elem(&omr_flows4, &l.key.v4);
-	else
+		__asm__ __volatile__("" : "+r"(value));
+	} else {
 		value = bpf_map_lookup_elem(&omr_flows6, &l.key.v6);
+	}
 	if (value)
 		*value += 1;
 }

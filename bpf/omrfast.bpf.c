@@ -135,11 +135,19 @@ OMR_INLINE struct omr_link *link_of(__u32 ifindex)
 	return bpf_map_lookup_elem(&omr_links, &ifindex);
 }
 
+/*
+ * The verifier inlines a look-up whose table it knows. Were both joined into one call with either
+ * table, which clang does unless kept from it, it would go by an indirect call: 20 ns more.
+ */
 OMR_INLINE struct omr_flow *flow_lookup(struct omr_packet *p)
 {
-	if (p->family == 4)
-		return bpf_map_lookup_elem(&omr_flows4, &p->key.v4);
-	return bpf_map_lookup_elem(&omr_flows6, &p->key.v6);
+	struct omr_flow *flow;
+
+	if (p->family != 4)
+		return bpf_map_lookup_elem(&omr_flows6, &p->key.v6);
+	flow = bpf_map_lookup_elem(&omr_flows4, &p->key.v4);
+	__asm__ __volatile__("" : "+r"(flow));
+	return flow;
 }
 
 OMR_INLINE int flow_insert(struct omr_packet *p, struct omr_flow *flow)
