@@ -67,7 +67,7 @@ def attach(
         if not (_wants_xdp(link, ingress, l2) and _attach_xdp(plane, link, ingress, filters)):
             _drop_pin(plane.run_dir, "xdp", link.ifindex)
             _attach_tc(plane, link.ifindex, "ingress", kind, filters)
-    except OSError as error:
+    except (DataPlaneError, OSError) as error:
         raise DataPlaneError(f"{link.ifname}: {error}") from error
     return tuple(entry for entry in attached(plane.run_dir) if entry.ifindex == link.ifindex)
 
@@ -105,7 +105,7 @@ def _attach_xdp(plane: DataPlane, link: PathLink, ingress: str, filters: frozens
         links.ensure(plane.run_dir, "xdp", link.ifindex, program, XDP_FLAGS_SKB_MODE)
     except api.ShimError as error:
         raise DataPlaneError(
-            f"{link.ifname}: XDP refused: {error}; is another XDP program attached? "
+            f"XDP refused: {error}; is another XDP program attached? "
             "(ip link show); ingress = 'tc' does without"
         ) from error
     return True

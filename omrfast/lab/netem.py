@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 from pyroute2 import IPRoute
@@ -32,7 +33,10 @@ def _tc(namespace: str, *words: str) -> str:
 
 
 def netem_words(settings: LinkSettings) -> list[str]:
-    """The settings of one direction as tc takes them after ``netem``; LinkError for ``reorder``."""
+    """The settings of one direction as tc takes them after ``netem``, but for the black hole.
+
+    LinkError for ``reorder``.
+    """
     if settings.reorder:
         raise LinkError("netem can send a share early, but not hold it back: take backend wire")
     packets = settings.rate * (settings.queue + settings.delay) / 8 / FRAME
@@ -40,8 +44,8 @@ def netem_words(settings: LinkSettings) -> list[str]:
     words = ["limit", str(limit), "delay", f"{round(settings.delay * 1e6)}us"]
     if settings.jitter:
         words.append(f"{round(settings.jitter * 1e6)}us")
-    if settings.blackhole or settings.loss:
-        words += ["loss", f"{100 if settings.blackhole else settings.loss * 100:g}%"]
+    if settings.loss:
+        words += ["loss", f"{settings.loss * 100:g}%"]
     if settings.rate:
         words += ["rate", f"{round(settings.rate)}bit"]
     return words
@@ -49,6 +53,9 @@ def netem_words(settings: LinkSettings) -> list[str]:
 
 class NetemBackend:
     """The two devices of each link in a bridge, a netem qdisc on the way out of each.
+
+    A black hole is the qdisc of that name in the place of netem, so that what is queued or under
+    way goes with the old one, and not a packet gets through in between.
 
     Differs from wire: the queue is counted in packets of 1,500 bytes and includes what is on the
     delay line; jitter may reorder, ``reorder`` is refused; the seed has no effect.
@@ -61,6 +68,8 @@ class NetemBackend:
     ) -> None:
         self._namespace = namespace
         self._egress: dict[tuple[str, str], str] = {}
+        self._silent: dict[tuple[str, str], bool] = {}
+        self._past: dict[tuple[str, str], LinkStats] = {}
         for pair in pairs:
             netns.call(namespace, self._bridge, pair)
             self._egress[pair.name, UP] = pair.b
@@ -76,21 +85,29 @@ class NetemBackend:
             ip.link("set", index=bridge, state="up")
 
     def apply(self, link: str, direction: str, settings: LinkSettings) -> None:
-        where = ("dev", self._egress[link, direction], "root")
-        netem = ("handle", "1:", "netem", *netem_words(settings))
-        if settings.blackhole:
-            # A queue of another kind in between: what was under way goes with the old one.
-            _tc(self._namespace, "qdisc", "replace", *where, "pfifo")
-        _tc(self._namespace, "qdisc", "replace", *where, *netem)
+        kind = ("handle", "2:", "blackhole") if settings.blackhole else ("handle", "1:", "netem")
+        words = () if settings.blackhole else netem_words(settings)
+        if settings.blackhole != self._silent.get((link, direction), settings.blackhole):
+            self._past[link, direction] = self.stats(link, direction)
+        device = self._egress[link, direction]
+        _tc(self._namespace, "qdisc", "replace", "dev", device, "root", *kind, *words)
+        self._silent[link, direction] = settings.blackhole
 
     def stats(self, link: str, direction: str) -> LinkStats:
+        """With what the qdiscs before the present one counted."""
         device = self._egress[link, direction]
+        past = self._past.get((link, direction), LinkStats())
         for qdisc in json.loads(_tc(self._namespace, "-s", "-j", "qdisc", "show", "dev", device)):
             if qdisc["kind"] == "netem":
-                return LinkStats(
-                    forwarded=qdisc["packets"], bytes=qdisc["bytes"], lost=qdisc["drops"]
+                return replace(
+                    past,
+                    forwarded=past.forwarded + qdisc["packets"],
+                    bytes=past.bytes + qdisc["bytes"],
+                    lost=past.lost + qdisc["drops"],
                 )
-        return LinkStats()
+            if qdisc["kind"] == "blackhole":
+                return replace(past, blackholed=past.blackholed + qdisc["drops"])
+        return past
 
     def close(self) -> None:
         """Nothing to end: bridges and qdiscs go with the namespace."""

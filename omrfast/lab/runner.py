@@ -74,8 +74,9 @@ class _Timeline(threading.Thread):
                 left = self._zero + change.at - time.monotonic()
                 if self._ended.wait(max(left, 0.0)):
                     return
+                begun = time.monotonic() - self._zero  # netem takes its time
                 self._lab.links[change.uplink].change(change.direction, **change.settings)
-                self.happened.append((time.monotonic() - self._zero, change))
+                self.happened.append((begun, change))
         except Exception as error:
             self.failure = error
 

@@ -232,7 +232,6 @@ def test_bad_commands_are_refused_and_change_nothing(lab: Lab, line: str, compla
             LinkSettings(delay=0.02, jitter=0.001, loss=0.025, rate=20e6, queue=0.1),
             "limit 200 delay 20000us 1000us loss 2.5% rate 20000000bit",
         ),
-        (LinkSettings(delay=0.02, blackhole=True), "limit 100000 delay 20000us loss 100%"),
     ],
 )
 def test_netem_gets_the_same_settings(lab: Lab, settings: LinkSettings, words: str) -> None:

@@ -22,7 +22,11 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make matrix", description=__doc__.splitlines()[0])
     parser.add_argument("--kernel", action="append", choices=tuple(kernels.SUITES))
     parser.add_argument("--steps", default=",".join(report.STEPS), help="default: %(default)s")
-    return parser.parse_args()
+    args = parser.parse_args()
+    unknown = set(args.steps.split(",")) - set(report.STEPS)
+    if unknown:
+        parser.error(f"no such step: {', '.join(sorted(unknown))}")
+    return args
 
 
 def _end(number: int, frame: FrameType | None) -> None:

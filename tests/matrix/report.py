@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 from tests.matrix.host import BUILD
 from tests.matrix.kernels import Kernel
 
-TESTS = ("prog", "abi", "dataplane")
+TESTS = ("prog", "abi", "dataplane", "netem")
 RUNS = {"alone": "failover, kernel alone", "failover": "failover, with omrfast"}
 STEPS = ("machine", "load", *TESTS, *RUNS)
 STALL_LIMIT = 4.0
@@ -132,6 +132,7 @@ def read(kernel: Kernel, folder: Path, steps: Sequence[str]) -> Row:
 def table(rows: Sequence[Row]) -> str:
     """A line per step, a column per kernel."""
     titles = {"load": "prebuilt object", **{step: f"tests/{step}" for step in TESTS}, **RUNS}
+    titles["netem"] = "links by netem"
     lines = [["", *(row.series for row in rows)], ["booted", *(row.booted for row in rows)]]
     for step, title in titles.items():
         if any(step in row.cells for row in rows):
