@@ -40,6 +40,8 @@ def _socket(address: str, port: int) -> str:
 
 
 def _kind(flow: dict[str, Any]) -> str:
+    if flow["fallback"]:
+        return "tcp fallback"
     if not flow["mptcp"]:
         return "tcp"
     return ("join" if flow["joined"] else "mptcp") + (" backup" if flow["backup"] else "")

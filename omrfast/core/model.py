@@ -16,6 +16,8 @@ BETA = 1 / 4
 """Gains of RFC 6298 section 2, per sample."""
 SETTLED = 6
 """After this many samples RTTVAR has forgotten its initial half of the first RTT."""
+JITTER_GAIN = 1 / 16
+"""RFC 3550 section 6.4.1, per sample."""
 MOST_SAMPLES = 8
 """A tick's samples beyond this many add no weight: they share one moment."""
 
@@ -59,6 +61,8 @@ class PathModel:
     at: float = 0.0
     srtt: float | None = None
     rttvar: float = 0.0
+    jitter: float = 0.0
+    """RFC 3550's, between successive samples of one flow, over all flows."""
     smoothed: int = 0
     """How many samples (ticks or probes) the estimate rests on; stops at SETTLED."""
     probe_min: float | None = None
@@ -145,8 +149,14 @@ def _observe_rtt(
         return model
     total = counters.rtt_sum - before.rtt_sum
     spread = (counters.rtt_dev_sum - before.rtt_dev_sum) / samples
+    step = (counters.rtt_step_sum - before.rtt_step_sum) / samples
     model = _smooth(model, total / samples, spread, samples, now)
-    return replace(model, passive_at=now, recent=_keep_recent(model, (now, samples, total), now))
+    return replace(
+        model,
+        passive_at=now,
+        jitter=step + (model.jitter - step) * (1 - JITTER_GAIN) ** samples,
+        recent=_keep_recent(model, (now, samples, total), now),
+    )
 
 
 def _smooth(model: PathModel, rtt: float, spread: float, samples: int, now: float) -> PathModel:

@@ -33,6 +33,8 @@ def describe_flow(event: PathEvent) -> str:
     if event.kind == "priority":
         by = "we ask" if event.egress else "the peer asks"
         what = f"{by} for {'backup' if event.backup else 'no backup'}"
+    elif event.kind == "mptcp":
+        what = f"{', '.join(event.options)} {'sent' if event.egress else 'received'}"
     ends = (
         f"{_endpoint(event.local, event.local_port)} - {_endpoint(event.remote, event.remote_port)}"
     )

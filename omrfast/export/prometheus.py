@@ -51,6 +51,12 @@ _COUNTERS: tuple[tuple[str, str, Callable[[PathCounters], int]], ...] = (
         lambda c: c.refilled_segments,
     ),
     (
+        "path_reordered_segments",
+        "TCP segments that arrived late, but too soon to have been sent again",
+        lambda c: c.reordered_segments,
+    ),
+    ("path_icmp_errors", "ICMP errors that arrived", lambda c: c.icmp_errors),
+    (
         "path_syn_retransmissions",
         "SYN and SYN-ACK packets sent again",
         lambda c: c.syn_retransmissions,
@@ -98,6 +104,11 @@ _GAUGES: tuple[tuple[str, str, Callable[[PathView], float | None]], ...] = (
         "path_rtt_variation_seconds",
         "Mean deviation of the round-trip time",
         lambda p: _seconds(p.rtt_ms.variation),
+    ),
+    (
+        "path_rtt_jitter_seconds",
+        "Difference of successive round-trip times, smoothed as in RFC 3550",
+        lambda p: _seconds(p.rtt_ms.jitter),
     ),
     ("path_loss_ratio", "Share of segments sent again, 0 to 1", lambda p: p.loss_ratio),
     ("path_subflows", "MPTCP subflows on the path now", lambda p: p.subflows),

@@ -91,6 +91,7 @@ def _path(
             smoothed=_ms(record.model.srtt),
             min=_ms(record.model.rtt_min),
             variation=_ms(record.model.rttvar) if record.model.srtt is not None else None,
+            jitter=_ms(record.model.jitter) if counters.rtt_samples else None,
             p50=_ms(quantile(recent, 0.5)),
             p99=_ms(quantile(recent, 0.99)),
         ),

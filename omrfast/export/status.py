@@ -73,6 +73,7 @@ def flow_json(flow: FlowView) -> Json:
     shown["rtt_ms"] = {
         "smoothed": _ms(shown.pop("rtt_smoothed")),
         "variation": _ms(shown.pop("rtt_variation")),
+        "jitter": _ms(shown.pop("rtt_jitter")),
         "min": _ms(shown.pop("rtt_min")),
         "samples": shown.pop("rtt_samples"),
     }

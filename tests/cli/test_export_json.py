@@ -23,7 +23,14 @@ INTERFACE = {
             "state": "up",
             "since_s": 12.5,
             "reason": "answers",
-            "rtt_ms": {"smoothed": 41.2, "min": 40.0, "variation": 1.5, "p50": 41.0, "p99": 55.0},
+            "rtt_ms": {
+                "smoothed": 41.2,
+                "min": 40.0,
+                "variation": 1.5,
+                "jitter": 1.1,
+                "p50": 41.0,
+                "p99": 55.0,
+            },
             "loss_ratio": 0.01,
             "tx_bytes": 1000,
             "rx_bytes": 2000,
@@ -50,7 +57,7 @@ def test_status_is_exactly_the_interface() -> None:
 
 def test_unknown_values_are_null() -> None:
     (lte,) = json.loads(json.dumps(status_json(snapshot(unmeasured()))))["paths"]
-    assert lte["rtt_ms"] == dict.fromkeys(("smoothed", "min", "variation", "p50", "p99"))
+    assert lte["rtt_ms"] == dict.fromkeys(("smoothed", "min", "variation", "jitter", "p50", "p99"))
     assert lte["loss_ratio"] is None
 
 
@@ -78,7 +85,13 @@ def test_no_path_is_not_usable() -> None:
 
 def test_flow_units() -> None:
     shown = flow_json(FLOW)
-    assert shown["rtt_ms"] == {"smoothed": 41.2, "variation": 1.5, "min": 40.0, "samples": 9}
+    assert shown["rtt_ms"] == {
+        "smoothed": 41.2,
+        "variation": 1.5,
+        "jitter": 1.1,
+        "min": 40.0,
+        "samples": 9,
+    }
     assert shown["idle_s"] == 1.25
     assert not {"rtt_smoothed", "rtt_min", "rtt_variation", "rtt_samples", "idle"} & shown.keys()
 

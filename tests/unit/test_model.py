@@ -87,6 +87,19 @@ def test_spurious_repeats_are_not_loss() -> None:
     assert after == pytest.approx(0.0, abs=1e-6)
 
 
+def test_jitter_follows_successive_samples() -> None:
+    state = observe(PathModel(), PathCounters(), 0.0)
+    for number in range(1, 101):
+        counters = PathCounters(
+            rtt_samples=number, rtt_sum=0.04 * number, rtt_step_sum=0.003 * number
+        )
+        state = observe(state, counters, number * 0.1)
+    assert state.jitter == pytest.approx(0.003, rel=0.01)
+    quiet = replace(counters, rtt_samples=116, rtt_sum=0.04 * 116)
+    later = observe(state, quiet, 20.0)
+    assert later.jitter == pytest.approx(state.jitter * (15 / 16) ** 16)
+
+
 def test_unanswered_probes_are_loss() -> None:
     state = probe_answered(PathModel(), 0.04, 0.0, 0.0)
     state = observe(state, PathCounters(), 0.0)
