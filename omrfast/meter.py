@@ -7,7 +7,7 @@ import json
 import logging
 import os
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from omrfast.core.types import FlowView, PathCounters, PathLink
@@ -105,24 +105,29 @@ class Meter:
         names = {link.index: name for name, link in self._attached.items()}
         return self._plane.flows(names, top)
 
-    def sum_up(self, now: float) -> Figures:
-        """The slow tick: walk the flow tables, drop what is closed, take the RTT histograms."""
-        scan = self._plane.scan()
+    def sum_up(self, now: float, servers: Sequence[str] = ()) -> Figures:
+        """The slow tick: walk the flow tables, drop what is closed, take the RTT histograms.
+
+        servers: different IP addresses to sum up flows by.
+        """
+        scan = self._plane.scan(servers=servers)
         histograms = self._plane.rtt_histograms()
         if not self._histograms or now - self._histograms[-1][0] >= RTT_STEP:
             self._histograms.append((now, histograms))
         while len(self._histograms) > 1 and now - self._histograms[0][0] > RTT_WINDOW:
             self._histograms.popleft()
         before = self._histograms[0][1]
-        subflows = {}
+        flows = {}
         recent = {}
         total = {}
         for name, link in self._attached.items():
             total[name] = histograms[link.index]
             old = before[link.index] if link.index < len(before) else (0,) * len(total[name])
             recent[name] = tuple(a - b for a, b in zip(total[name], old, strict=True))
-            subflows[name] = scan.subflows[link.index]
-        self.figures = Figures(subflows, recent, total, scan.entries, self._plane.flow_capacity)
+            flows[name] = scan.paths[link.index]
+        self.figures = Figures(
+            flows, recent, total, scan.servers, scan.entries, self._plane.flow_capacity
+        )
         return self.figures
 
     # --- events ---------------------------------------------------------------------------------

@@ -59,6 +59,8 @@ class AgentConfig:
     ingress: str = "auto"
     run_dir: str = "/run/omrfast"
     state_dir: str = "/var/lib/omrfast"
+    flows: int = 65_536
+    """Capacity of each flow table (IPv4, IPv6); about 210 and 240 bytes of kernel memory a flow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,8 @@ _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|s|m|h)")
 _PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 _IFNAMSIZ = 16
+MAX_SERVER_ADDRESSES = 32
+"""OMR_SCAN_SERVERS of bpf/scan_types.h."""
 
 
 def _duration(value: object) -> float:
@@ -169,6 +173,7 @@ _AGENT: _Readers = {
     "ingress": _choice("auto", "tc", "xdp"),
     "run_dir": _directory,
     "state_dir": _directory,
+    "flows": _integer(1_024, 4_194_304),
 }
 _QUALITY: _Readers = {
     "max_rtt": _duration,
@@ -281,6 +286,11 @@ def _refuse_contradictions(config: Config) -> None:
             )
     if config.paths and all(path.role is Role.OFF for path in config.paths):
         refuse('every path has role = "off"; at least one must be "active" or "backup"')
+    addresses = {address for server in config.servers for address in server.addresses}
+    if len(addresses) > MAX_SERVER_ADDRESSES:
+        refuse(
+            f"{len(addresses)} server addresses: at most {MAX_SERVER_ADDRESSES} can be told apart"
+        )
     if config.agent.run_dir == config.agent.state_dir:
         refuse("agent.run_dir and agent.state_dir must differ: run_dir is emptied at boot")
 

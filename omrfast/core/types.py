@@ -74,6 +74,27 @@ class PathCounters:
 
 
 @dataclass(frozen=True, slots=True)
+class FlowSum:
+    """The flows of one path or to one server, as of one walk; sums over those not closed."""
+
+    open: int = 0
+    subflows: int = 0
+    """Those of them that speak MPTCP."""
+    handshakes: int = 0
+    """Those of them whose SYN or SYN-ACK nobody has answered."""
+    tx_bytes: int = 0
+    rx_bytes: int = 0
+    retransmitted_segments: int = 0
+    spurious_segments: int = 0
+    rtt_mean: float | None = None
+    """Seconds: mean of the flows' smoothed RTTs; None: no sample yet."""
+    rtt_min: float | None = None
+    """The least of them."""
+    arrived: float | None = None
+    """When anything of any of its flows last arrived, closed ones included; None: never."""
+
+
+@dataclass(frozen=True, slots=True)
 class FlowView:
     """One flow, for people and for learning which servers a path talks to."""
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from omrfast.core.types import FlowView
 from omrfast.shim._shim import ffi, lib
-from omrfast.shim.read import ScanResult
+from omrfast.shim.scan import ScanResult
 
 STATES = ("handshake", "established", "closing", "closed")
 """By enum omr_flow_state."""

@@ -17,7 +17,15 @@ from pathlib import Path
 from omrfast.dataplane import bpffs, pins
 from omrfast.dataplane.attach import switch_programs
 from omrfast.dataplane.bcc_loader import Bcc
-from omrfast.dataplane.names import LINKS, MAPS, PROGRAMS, STAGING, DataPlaneError
+from omrfast.dataplane.names import (
+    LINKS,
+    MAPS,
+    PROGRAMS,
+    SCAN_PROGRAM,
+    SCAN_STATE,
+    STAGING,
+    DataPlaneError,
+)
 from omrfast.dataplane.prebuilt import Prebuilt
 from omrfast.dataplane.reader import DataPlane
 from omrfast.shim import api
@@ -113,6 +121,13 @@ def _move(staging: str, folder: str) -> None:
     config = os.path.join(folder, "omr_config")
     if os.path.exists(config):
         os.unlink(config)
+    for name in (SCAN_PROGRAM, SCAN_STATE):  # of the old set, whose tables they belong to
+        if os.path.exists(os.path.join(folder, name)):
+            os.unlink(os.path.join(folder, name))
     names = [name for name in (*MAPS, *PROGRAMS) if name != "omr_config"]
+    if os.path.exists(os.path.join(staging, SCAN_PROGRAM)):
+        names += [SCAN_STATE, SCAN_PROGRAM]
+    elif os.path.exists(os.path.join(staging, SCAN_STATE)):
+        log.info("the kernel refuses %s: flow tables are walked from userspace", SCAN_PROGRAM)
     for name in (*names, "omr_config"):
         os.rename(os.path.join(staging, name), os.path.join(folder, name))

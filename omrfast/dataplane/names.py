@@ -33,6 +33,10 @@ PROGRAMS: dict[str, int] = {
 }
 """Program name to its type."""
 
+SCAN_PROGRAM, SCAN_STATE = "omr_scan", "omr_scan_state"
+"""The walk over the flow tables inside the kernel, and the map that it works in: pinned only where
+the loader has it (bcc has not) and the kernel takes it."""
+
 LINKS = "links"
 """Folder of pinned links in our bpffs."""
 STAGING = "new"

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from omrfast.dataplane.names import MAPS, PROGRAMS, DataPlaneError
+from omrfast.dataplane.names import MAPS, PROGRAMS, SCAN_STATE, DataPlaneError
 from omrfast.shim import api
 
 CLOCK_MONOTONIC_COARSE = 6  # linux/time.h; the time module does not name it
@@ -67,7 +67,10 @@ def loaded_by(pin_dir: str, build: bytes) -> int | None:
 
 def verify(pin_dir: str) -> None:
     """Compare what is pinned with what this code was compiled for; raises DataPlaneError."""
-    for name, struct in MAPS.items():
+    structs = dict(MAPS)
+    if os.path.exists(os.path.join(pin_dir, SCAN_STATE)):
+        structs[SCAN_STATE] = "omr_scan_state"
+    for name, struct in structs.items():
         with api.Map.open(os.path.join(pin_dir, name)) as pinned:
             have = pinned.info.value_size
         want = api.sizeof(struct) if struct else have

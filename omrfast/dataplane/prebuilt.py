@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from omrfast.dataplane.names import DataPlaneError
+from omrfast.dataplane.names import SCAN_PROGRAM, DataPlaneError
 from omrfast.dataplane.pins import Options, build_id
 from omrfast.shim import api
 from omrfast.shim._shim import lib
@@ -41,6 +41,7 @@ class Prebuilt:
                 hz=options.hz,
                 replay=options.replay,
                 flows=options.flows,
+                optional=SCAN_PROGRAM,
             )
         except OSError as error:
             raise DataPlaneError(f"{error}\n(loader 'prebuilt'; 'bcc' may do better)") from error

@@ -5,16 +5,16 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 
 from omrfast.core.types import FlowView, PathCounters
 from omrfast.dataplane.flows import PathEvent, event_of, flow_views
 from omrfast.dataplane.names import MAPS, PROGRAMS, DataPlaneError
 from omrfast.dataplane.pins import Options
-from omrfast.shim import api
-from omrfast.shim.read import LinkRow, PathReader, Ring, read_links, read_rtt, scan
+from omrfast.dataplane.scan import Scan, Scanner, sums_of
+from omrfast.shim import api, scan
+from omrfast.shim.read import LinkRow, PathReader, Ring, read_links, read_rtt
 from omrfast.shim.run import Program
 
 CLOSED_AGE = 5.0
@@ -28,18 +28,6 @@ _REASONS = ("truncated", "malformed", "fragment", "extensions", "vlans", "option
 # struct omr_path_row: 19 counters, 3 words of minimum RTT after their epoch, 8 reasons, 3 jiffies
 _ROW = struct.Struct("=19Q4I8Q3Q")
 assert _ROW.size == api.sizeof("omr_path_row")
-
-
-@dataclass(frozen=True, slots=True)
-class Scan:
-    """The outcome of one walk over the flow tables."""
-
-    entries: int
-    collected: int
-    open: tuple[int, ...]
-    """Per path index: flows that are not closed."""
-    subflows: tuple[int, ...]
-    """Per path index: those of them that speak MPTCP."""
 
 
 class DataPlane:
@@ -68,6 +56,7 @@ class DataPlane:
             self.maps["omr_path_counters"].fd,
             self.maps["omr_path_live"].fd,
         )
+        self._scanner = Scanner(folder, self.maps["omr_flows4"], self.maps["omr_flows6"])
         self._ring: Ring | None = None
         self._paths = 1 + max((row.path for row in self.links()), default=-1)
 
@@ -87,6 +76,7 @@ class DataPlane:
         if self._ring is not None:
             self._ring.close()
             self._ring = None
+        self._scanner.close()
         for pinned in self.maps.values():
             pinned.close()
         for program in self.programs.values():
@@ -162,33 +152,43 @@ class DataPlane:
 
     # --- flows ------------------------------------------------------------------------------
 
+    @property
+    def scan_ways(self) -> tuple[str, ...]:
+        """How flow tables can be walked here, the best way first: kernel, batches."""
+        return self._scanner.ways
+
     def scan(
         self,
         closed_after: float = CLOSED_AGE,
         half_open_after: float = HALF_OPEN_AGE,
         idle_after: float = IDLE_AGE,
+        *,
+        servers: Sequence[str] = (),
+        way: str | None = None,
     ) -> Scan:
-        """Count flows per path; drop those closed, half open, or silent, for so many seconds."""
-        found = scan(
-            self.maps["omr_flows4"].fd,
-            self.maps["omr_flows6"].fd,
-            now_j=self.clock()[0],
+        """Sum up flows per path and per server; drop those closed, half open, or silent, for so
+        many seconds.
+
+        servers: at most shim.scan.MAX_SERVERS different IP addresses. way: one of scan_ways, if not
+        the best.
+        """
+        now = self.clock()
+        order = scan.order(
+            now[0],
+            servers=servers,
             collect=True,
             closed_age_j=int(closed_after * self.hz),
             half_open_age_j=int(half_open_after * self.hz),
             idle_age_j=int(idle_after * self.hz),
         )
-        return Scan(found.entries, found.collected, found.open, found.subflows)
+        return sums_of(self._scanner.walk(order, way).sums, servers, now, self.hz)
 
-    def flows(self, names: Mapping[int, str], top: int | None = None) -> list[FlowView]:
+    def flows(
+        self, names: Mapping[int, str], top: int | None = None, *, way: str | None = None
+    ) -> list[FlowView]:
         """Flows with the most bytes first (all, or top); names: path index to name."""
         room = 2 * self.flow_capacity if top is None else top
-        found = scan(
-            self.maps["omr_flows4"].fd,
-            self.maps["omr_flows6"].fd,
-            now_j=self.clock()[0],
-            rows=room,
-        )
+        found = self._scanner.walk(scan.order(self.clock()[0], rows=room), way)
         return list(flow_views(found, names, self._jiffy))
 
     # --- events -----------------------------------------------------------------------------

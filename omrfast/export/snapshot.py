@@ -11,7 +11,7 @@ from omrfast import __version__
 from omrfast.core.histogram import octaves, quantile
 from omrfast.core.plan import Binding
 from omrfast.core.state import CoreState, Decision, PathRecord
-from omrfast.core.types import ActionView, PathCounters, PathView, RttView, Snapshot
+from omrfast.core.types import ActionView, FlowSum, PathCounters, PathView, RttView, Snapshot
 
 ACTIONS_SHOWN = 50
 
@@ -36,10 +36,12 @@ class History:
 class Figures:
     """What the slow tick found, by path name."""
 
-    subflows: Mapping[str, int] = field(default_factory=dict)
+    path_flows: Mapping[str, FlowSum] = field(default_factory=dict)
     recent_rtt: Mapping[str, Sequence[int]] = field(default_factory=dict)
     """Histogram of about the last minute."""
     all_rtt: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    server_flows: Mapping[str, FlowSum] = field(default_factory=dict)
+    """By IP address, of each server that is configured."""
     flows: int = 0
     flow_capacity: int = 0
 
@@ -100,7 +102,7 @@ def _path(
         rx_bytes=counters.rx_bytes,
         tx_segments=counters.tx_segments,
         retransmitted_segments=counters.retransmitted_segments,
-        subflows=figures.subflows.get(name, 0),
+        subflows=figures.path_flows.get(name, FlowSum()).subflows,
     )
 
 

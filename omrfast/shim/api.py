@@ -95,15 +95,18 @@ def sizeof(name: str) -> int:
 # --- objects and pins -------------------------------------------------------------------------
 
 
-def load_object(path: str, pin_dir: str, *, hz: int, replay: bool, flows: int) -> None:
+def load_object(
+    path: str, pin_dir: str, *, hz: int, replay: bool, flows: int, optional: str | None = None
+) -> None:
     """Load an ELF object and pin all of its maps and programs below pin_dir by name.
 
-    hz and replay go to .rodata, flows is the capacity of each flow table. On failure nothing
-    stays pinned.
+    hz and replay go to .rodata, flows is the capacity of each flow table. If the kernel refuses the
+    whole, the program that optional names is left out. On failure nothing stays pinned.
     """
-    text = [ffi.new("char[]", os.fsencode(name)) for name in (path, pin_dir)]
+    text = [ffi.new("char[]", os.fsencode(name)) for name in (path, pin_dir, optional or "")]
     order = ffi.new("struct omr_load *")
-    order.object, order.pin_dir = text
+    order.object, order.pin_dir = text[:2]
+    order.optional = text[2] if optional else ffi.NULL
     order.hz, order.replay, order.flows = hz, int(replay), flows
     lib.omr_log_clear()
     check(lib.omr_load_object(order), f"loading {path}")
@@ -257,6 +260,16 @@ class Map:
         """Write a value; in a per-CPU map on every CPU the same."""
         copies = self._room // self._stride if self._per_cpu else 1
         self._write(key, [value] * copies, flags)
+
+    def update_many(self, keys: bytes, values: bytes) -> None:
+        """Write as many entries as keys holds, one after the other, each with its value."""
+        count = ffi.new("unsigned int *", len(keys) // self.info.key_size)
+        if len(keys) != count[0] * self.info.key_size:
+            raise ValueError(f"{self.info.name} has keys of {self.info.key_size} bytes")
+        if len(values) != count[0] * self.info.value_size:
+            raise ValueError(f"{self.info.name} has values of {self.info.value_size} bytes")
+        error = lib.bpf_map_update_batch(self.fd, keys, values, count, ffi.NULL)
+        check(error, f"writing {self.info.name}")
 
     def update_per_cpu(self, key: bytes | int, values: list[bytes]) -> None:
         """Write one value per possible CPU."""

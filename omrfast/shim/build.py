@@ -39,7 +39,7 @@ typedef unsigned long long __u64;
 def declarations() -> str:
     """The text for cdef()."""
     texts = [_TYPES]
-    for name in ("bpf/abi_types.h", str(SHIM / "shim_api.h")):
+    for name in ("bpf/abi_types.h", "bpf/scan_types.h", str(SHIM / "shim_api.h")):
         text = (ROOT / name).read_text(encoding="utf-8")
         # A comment after a #define confuses cdef().
         texts.append(re.sub(r"(?s)/\*.*?\*/", "", text))

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Walking the flow tables: the slow tick and the command line. */
+/* Walking the flow tables: the slow tick and the command line. bpf/fold.h says what is made of an
+ * entry; here are the two ways to get at all of them. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,73 +8,54 @@
 
 #define BATCH 4096
 
-/* One table during a walk. Keys and values are those of the current batch. */
+/* One table during a walk by batches. Keys and values are those of the current batch. */
 struct walk {
-	const struct omr_scan *scan;
+	const struct omr_scan_order *order;
 	struct omr_scan_result *result;
-	struct omr_flow_row *rows; /* a heap, least bytes on top, until it is sorted */
+	struct omr_flow_row *rows; /* a heap, the last in order on top, until it is sorted */
+	__u32 row_count;
 	int fd;
 	int family;
-	size_t key_size;
-	__u8 *keys;
+	void *keys;
 	struct omr_flow *values;
 };
 
-/* We sent a SYN or SYN-ACK that nothing which arrived has acknowledged. */
-static int is_half_open(const struct omr_flow *flow)
+void omr_scan_set_servers(struct omr_scan_order *order, const struct omr_scan_server *servers,
+                          __u32 count)
 {
-	return !(flow->rx.flags & OMR_RX_ACK) && (flow->tx.flags & OMR_TX_SYN);
+	memset(order->slot, 0, sizeof(order->slot));
+	memset(order->server, 0, sizeof(order->server));
+	for (__u32 i = 0; i < count && i < OMR_SCAN_SERVERS; i++) {
+		struct omr_scan_server *server = &order->server[i];
+		__u8 *slot = &order->slot[omr_server_slot(servers[i].address_be,
+		                                          servers[i].family == 4 ? 1 : 4)];
+
+		*server = servers[i];
+		server->next = *slot;
+		*slot = (__u8)(i + 1);
+	}
 }
 
-static int state_of(const struct omr_flow *flow)
-{
-	__u16 tx = flow->tx.flags, rx = flow->rx.flags;
-	int ended_out = (tx & OMR_TX_FIN) != 0, ended_in = (rx & OMR_RX_FIN) != 0;
+/* --- the rows with the most bytes ----------------------------------------------------------- */
 
-	if (tx & (OMR_TX_RST | OMR_TX_FASTCLOSE) || rx & (OMR_RX_RST | OMR_RX_FASTCLOSE))
-		return OMR_FLOW_CLOSED;
-	if (ended_out && ended_in)
-		return OMR_FLOW_CLOSED;
-	if (ended_out || ended_in)
-		return OMR_FLOW_CLOSING;
-	return is_half_open(flow) ? OMR_FLOW_HANDSHAKE : OMR_FLOW_ESTABLISHED;
+static __u64 row_tie(const struct omr_flow_row *row)
+{
+	return omr_tie(row->local_be, row->remote_be, row->family == 4 ? 1 : 4,
+	               omr_ports(row->local_port_be, row->remote_port_be));
 }
 
-/*
- * Jiffies since the last arrival or, before the first one, since the entry was made: a SYN or
- * SYN-ACK that is sent again does not make a handshake younger.
- */
-static __u32 idle_of(const struct omr_flow *flow, __u64 now_j)
+static int row_after(const struct omr_flow_row *row, const struct omr_flow_row *other)
 {
-	__u32 then = flow->rx.last_rx_j ? flow->rx.last_rx_j : flow->tx.unacked_since_j;
-	__s32 age = (__s32)((__u32)now_j - then);
+	__u64 bytes = omr_flow_bytes(&row->flow), other_bytes = omr_flow_bytes(&other->flow);
 
-	return age > 0 ? (__u32)age : 0;
+	if (bytes != other_bytes)
+		return bytes < other_bytes;
+	return row_tie(row) < row_tie(other);
 }
 
-static int is_due(const struct omr_scan *scan, const struct omr_flow *flow)
+static int in_order(const void *a, const void *b)
 {
-	__u32 idle = idle_of(flow, scan->now_j);
-
-	if (!scan->collect)
-		return 0;
-	return idle > scan->idle_age_j || (is_half_open(flow) && idle > scan->half_open_age_j) ||
-	       (state_of(flow) == OMR_FLOW_CLOSED && idle > scan->closed_age_j);
-}
-
-/* The entry may have come to life since the batch was read: look again before deleting it. */
-static int collect(struct walk *walk, const void *key)
-{
-	struct omr_flow now;
-
-	if (bpf_map_lookup_elem(walk->fd, key, &now) || !is_due(walk->scan, &now))
-		return 0;
-	return bpf_map_delete_elem(walk->fd, key) == 0;
-}
-
-static __u64 bytes_of(const struct omr_flow *flow)
-{
-	return flow->tx.tx_bytes + flow->rx.rx_bytes;
+	return row_after(a, b) - row_after(b, a);
 }
 
 static void sink(struct omr_flow_row *heap, __u32 count, __u32 at)
@@ -84,10 +66,9 @@ static void sink(struct omr_flow_row *heap, __u32 count, __u32 at)
 
 		if (child >= count)
 			return;
-		if (child + 1 < count &&
-		    bytes_of(&heap[child + 1].flow) < bytes_of(&heap[child].flow))
+		if (child + 1 < count && row_after(&heap[child + 1], &heap[child]))
 			child++;
-		if (bytes_of(&heap[at].flow) <= bytes_of(&heap[child].flow))
+		if (!row_after(&heap[child], &heap[at]))
 			return;
 		swap = heap[at];
 		heap[at] = heap[child];
@@ -96,51 +77,60 @@ static void sink(struct omr_flow_row *heap, __u32 count, __u32 at)
 	}
 }
 
-static void fill_row(const struct walk *walk, const __u8 *key, const struct omr_flow *flow,
+static void fill_row(const struct walk *walk, const void *key, const struct omr_flow *flow,
                      struct omr_flow_row *row)
 {
-	size_t address = walk->family == 4 ? 4 : 16;
-
-	memset(row, 0, sizeof(*row));
-	row->flow = *flow;
-	memcpy(row->local_be, key, address);
-	memcpy(row->remote_be, key + address, address);
-	memcpy(&row->local_port_be, key + 2 * address, 2);
-	memcpy(&row->remote_port_be, key + 2 * address + 2, 2);
-	row->family = (__u8)walk->family;
-	row->state = (__u8)state_of(flow);
-	row->idle_j = idle_of(flow, walk->scan->now_j);
+	omr_row_fill(row, flow, walk->family, walk->order->now_j);
+	if (walk->family == 4)
+		omr_row_key4(row, key);
+	else
+		omr_row_key6(row, key);
 }
 
-static void keep_row(struct walk *walk, const __u8 *key, const struct omr_flow *flow)
+static void keep_row(struct walk *walk, const void *key, const struct omr_flow *flow)
 {
-	__u32 *count = &walk->result->rows;
+	__u32 room = walk->order->rows;
+	struct omr_flow_row row;
 
-	if (*count < walk->scan->room) {
-		fill_row(walk, key, flow, &walk->rows[(*count)++]);
-		if (*count == walk->scan->room)
-			for (__u32 i = *count / 2 + 1; i-- > 0;)
-				sink(walk->rows, *count, i);
-	} else if (*count && bytes_of(flow) > bytes_of(&walk->rows[0].flow)) {
-		fill_row(walk, key, flow, &walk->rows[0]);
-		sink(walk->rows, *count, 0);
+	if (walk->row_count < room) {
+		fill_row(walk, key, flow, &walk->rows[walk->row_count++]);
+		if (walk->row_count == room)
+			for (__u32 i = room / 2 + 1; i-- > 0;)
+				sink(walk->rows, room, i);
+	} else if (room && omr_flow_bytes(flow) >= omr_flow_bytes(&walk->rows[0].flow)) {
+		fill_row(walk, key, flow, &row);
+		if (row_after(&walk->rows[0], &row)) {
+			walk->rows[0] = row;
+			sink(walk->rows, room, 0);
+		}
 	}
 }
 
-static void fold(struct walk *walk, const __u8 *key, const struct omr_flow *flow)
-{
-	__u32 path = (__u32)flow->tx.path - 1;
+/* --- by batches of look-ups ----------------------------------------------------------------- */
 
-	if (is_due(walk->scan, flow) && collect(walk, key)) {
+/* The entry may have come to life since the batch was read: look again before deleting it. */
+static int collect(const struct walk *walk, const void *key)
+{
+	struct omr_flow now;
+
+	if (bpf_map_lookup_elem(walk->fd, key, &now) || !omr_flow_due(walk->order, &now))
+		return 0;
+	return bpf_map_delete_elem(walk->fd, key) == 0;
+}
+
+static void fold(struct walk *walk, const void *key, const struct omr_flow *flow)
+{
+	const struct omr_flow_key4 *key4 = key;
+	const struct omr_flow_key6 *key6 = key;
+
+	if (omr_flow_due(walk->order, flow) && collect(walk, key)) {
 		walk->result->collected++;
 		return;
 	}
-	walk->result->entries++;
-	if (path < OMR_MAX_PATHS && state_of(flow) != OMR_FLOW_CLOSED) {
-		walk->result->open[path]++;
-		if (flow->tx.flags & OMR_TX_MPTCP && flow->rx.flags & OMR_RX_MPTCP)
-			walk->result->subflows[path]++;
-	}
+	if (walk->family == 4)
+		omr_fold(walk->order, walk->result, &key4->remote_be, 1, flow);
+	else
+		omr_fold(walk->order, walk->result, key6->remote_be, 4, flow);
 	keep_row(walk, key, flow);
 }
 
@@ -148,6 +138,8 @@ static void fold(struct walk *walk, const __u8 *key, const struct omr_flow *flow
  * kernel's load factor of at most one that does not happen. */
 static int walk_table(struct walk *walk)
 {
+	size_t key_size =
+	        walk->family == 4 ? sizeof(struct omr_flow_key4) : sizeof(struct omr_flow_key6);
 	__u32 in = 0, out = 0;
 	int first = 1, error;
 
@@ -159,45 +151,76 @@ static int walk_table(struct walk *walk)
 		if (error && error != -ENOENT)
 			return error;
 		for (__u32 i = 0; i < count; i++)
-			fold(walk, walk->keys + i * walk->key_size, &walk->values[i]);
+			fold(walk, (const __u8 *)walk->keys + i * key_size, &walk->values[i]);
 		in = out;
 		first = 0;
 	} while (!error);
 	return 0;
 }
 
-static int more_bytes(const void *a, const void *b)
+int omr_scan_by_batches(int flows4_fd, int flows6_fd, const struct omr_scan_order *order,
+                        struct omr_scan_result *result, struct omr_flow_row *rows)
 {
-	__u64 left = bytes_of(&((const struct omr_flow_row *)a)->flow);
-	__u64 right = bytes_of(&((const struct omr_flow_row *)b)->flow);
-
-	return left < right ? 1 : left > right ? -1 : 0;
-}
-
-int omr_scan_flows(const struct omr_scan *scan, struct omr_flow_row *rows,
-                   struct omr_scan_result *result)
-{
-	struct walk walk = {.scan = scan, .result = result, .rows = rows};
+	struct walk walk = {.order = order, .result = result, .rows = rows};
 	int error = -ENOMEM;
 
 	memset(result, 0, sizeof(*result));
 	walk.keys = malloc(BATCH * sizeof(struct omr_flow_key6));
 	walk.values = malloc(BATCH * sizeof(struct omr_flow));
 	if (walk.keys && walk.values) {
-		walk.fd = scan->flows4_fd;
+		walk.fd = flows4_fd;
 		walk.family = 4;
-		walk.key_size = sizeof(struct omr_flow_key4);
 		error = walk_table(&walk);
 	}
 	if (!error) {
-		walk.fd = scan->flows6_fd;
+		walk.fd = flows6_fd;
 		walk.family = 6;
-		walk.key_size = sizeof(struct omr_flow_key6);
 		error = walk_table(&walk);
 	}
 	free(walk.keys);
 	free(walk.values);
-	if (!error && result->rows)
-		qsort(rows, result->rows, sizeof(*rows), more_bytes);
+	if (error)
+		return error;
+	if (walk.row_count)
+		qsort(rows, walk.row_count, sizeof(*rows), in_order);
+	return (int)walk.row_count;
+}
+
+/* --- inside the kernel ---------------------------------------------------------------------- */
+
+static int run_scan(int program_fd, int state_fd, struct omr_scan_state *state)
+{
+	__u32 zero = 0, retval = 0;
+	int error = bpf_map_update_elem(state_fd, &zero, state, BPF_ANY);
+
+	if (!error)
+		error = omr_run_syscall(program_fd, NULL, 0, &retval);
+	if (!error)
+		error = bpf_map_lookup_elem(state_fd, &zero, state);
+	return error;
+}
+
+int omr_scan_in_kernel(int program_fd, int state_fd, const struct omr_scan_order *order,
+                       struct omr_scan_result *result, struct omr_flow_row *rows)
+{
+	struct omr_scan_state *state;
+	int error;
+
+	if (order->rows > OMR_SCAN_ROWS)
+		return -E2BIG;
+	state = calloc(1, sizeof(*state));
+	if (!state)
+		return -ENOMEM;
+	state->order = *order;
+	if (!order->rows)
+		state->top.least_bytes = ~0ULL;
+	error = run_scan(program_fd, state_fd, state);
+	if (!error) {
+		*result = state->result;
+		memcpy(rows, state->top.row, state->top.count * sizeof(*rows));
+		qsort(rows, state->top.count, sizeof(*rows), in_order);
+		error = (int)state->top.count;
+	}
+	free(state);
 	return error;
 }

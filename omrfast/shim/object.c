@@ -86,7 +86,7 @@ static void unpin_one(const char *dir, const char *name)
 		unlink(path);
 }
 
-/* Pins everything and counts it in *pinned. */
+/* Pins everything that was loaded and counts it in *pinned. */
 static int pin_all(struct bpf_object *object, const char *dir, int *pinned)
 {
 	struct bpf_program *program;
@@ -104,6 +104,8 @@ static int pin_all(struct bpf_object *object, const char *dir, int *pinned)
 	}
 	bpf_object__for_each_program(program, object)
 	{
+		if (!bpf_program__autoload(program))
+			continue;
 		error = pin_one(bpf_program__fd(program), dir, bpf_program__name(program));
 		if (error)
 			return error;
@@ -125,26 +127,48 @@ static void unpin(struct bpf_object *object, const char *dir, int pinned)
 	}
 	bpf_object__for_each_program(program, object)
 	{
-		if (pinned-- > 0)
+		if (bpf_program__autoload(program) && pinned-- > 0)
 			unpin_one(dir, bpf_program__name(program));
 	}
 }
 
-int omr_load_object(const struct omr_load *load)
+/* Opens, configures and loads; `without` names a program that is left out, or is NULL. */
+static int load(struct bpf_object **object, const struct omr_load *load, const char *without)
 {
-	struct bpf_object *object = bpf_object__open_file(load->object, NULL);
+	struct bpf_program *program;
+	int error;
+
+	*object = bpf_object__open_file(load->object, NULL);
+	if (!*object)
+		return -errno;
+	error = configure(*object, load);
+	program = without ? bpf_object__find_program_by_name(*object, without) : NULL;
+	if (!error && program)
+		error = bpf_program__set_autoload(program, false);
+	if (!error)
+		error = bpf_object__load(*object);
+	if (error) {
+		bpf_object__close(*object);
+		*object = NULL;
+	}
+	return error;
+}
+
+int omr_load_object(const struct omr_load *order)
+{
+	struct bpf_object *object;
 	int error, pinned = 0;
 
-	if (!object)
-		return -errno;
-	error = configure(object, load);
-	if (!error)
-		error = bpf_object__load(object);
-	if (!error) {
-		error = pin_all(object, load->pin_dir, &pinned);
-		if (error)
-			unpin(object, load->pin_dir, pinned);
+	error = load(&object, order, NULL);
+	if (error && order->optional) {
+		omr_log_clear();
+		error = load(&object, order, order->optional);
 	}
+	if (error)
+		return error;
+	error = pin_all(object, order->pin_dir, &pinned);
+	if (error)
+		unpin(object, order->pin_dir, pinned);
 	bpf_object__close(object);
 	return error;
 }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Bulk reading: paths, histograms, device table, flow tables, event ring.
+"""Bulk reading: paths, histograms, device table, event ring; scan.py walks the flow tables.
 
 Rows are cffi structs (see shim_api.h) in buffers that are used again by the next call.
 """
@@ -75,56 +75,6 @@ def read_rtt(rtt_fd: int, count: int) -> tuple[tuple[int, ...], ...]:
     counts = ffi.unpack(buckets, count * api.HIST_BUCKETS) if count else []
     return tuple(
         tuple(counts[at : at + api.HIST_BUCKETS]) for at in range(0, len(counts), api.HIST_BUCKETS)
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class ScanResult:
-    entries: int
-    """That remain."""
-    collected: int
-    open: tuple[int, ...]
-    """Per path index: flows that are not closed."""
-    subflows: tuple[int, ...]
-    """Per path index: those of them that speak MPTCP."""
-    rows: Any
-    """struct omr_flow_row[], those with the most bytes first."""
-    row_count: int
-
-
-def scan(
-    flows4_fd: int,
-    flows6_fd: int,
-    *,
-    now_j: int,
-    rows: int = 0,
-    collect: bool = False,
-    closed_age_j: int = 0,
-    half_open_age_j: int = 0,
-    idle_age_j: int = 0,
-) -> ScanResult:
-    """Walk both flow tables once.
-
-    rows: how many flows to return at most. collect: delete entries that are closed and silent for
-    more than closed_age_j jiffies, whose handshake began more than half_open_age_j ago and was not
-    completed, or that are silent for more than idle_age_j whatever their state; each is looked at
-    again before it is deleted.
-    """
-    order = ffi.new("struct omr_scan *")
-    order.flows4_fd, order.flows6_fd, order.now_j = flows4_fd, flows6_fd, now_j
-    order.collect, order.room = int(collect), rows
-    order.closed_age_j, order.idle_age_j = closed_age_j, idle_age_j
-    order.half_open_age_j = half_open_age_j
-    found = _raw_new("struct omr_flow_row[]", max(rows, 1))
-    result = ffi.new("struct omr_scan_result *")
-    api.check(lib.omr_scan_flows(order, found, result), "walking the flow tables")
-    return ScanResult(
-        result.entries,
-        result.collected,
-        tuple(result.open),
-        tuple(result.subflows),
-        found,
-        result.rows,
     )
 
 

@@ -11,6 +11,7 @@
 #include <bpf/libbpf.h>
 
 #include "../../bpf/abi.h"
+#include "../../bpf/fold.h"
 #include "shim_api.h"
 
 #endif

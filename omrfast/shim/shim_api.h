@@ -20,15 +20,16 @@ void omr_log_add(const char *message);
 /* --- object.c ----------------------------------------------------------------------------- */
 
 struct omr_load {
-	const char *object;  /* path of the ELF file */
-	const char *pin_dir; /* an existing directory of a bpffs */
-	__u32 hz;            /* .rodata omr_hz */
-	__u32 replay;        /* .rodata omr_replay */
-	__u32 flows;         /* max_entries of omr_flows4 and omr_flows6 */
+	const char *object;   /* path of the ELF file */
+	const char *pin_dir;  /* an existing directory of a bpffs */
+	const char *optional; /* a program to do without if the kernel refuses the whole; or NULL */
+	__u32 hz;             /* .rodata omr_hz */
+	__u32 replay;         /* .rodata omr_replay */
+	__u32 flows;          /* max_entries of omr_flows4 and omr_flows6 */
 };
 
 /* Load all maps and programs and pin them by name; on failure nothing stays pinned. */
-int omr_load_object(const struct omr_load *load);
+int omr_load_object(const struct omr_load *order);
 
 /* Load one program from raw instructions (map references already resolved); returns its fd. */
 int omr_load_program(__u32 type, const char *name, const void *insns, __u32 insn_count);
@@ -136,49 +137,19 @@ int omr_read_links(int links_fd, struct omr_link_row *out, __u32 room);
 
 /* --- flows.c ------------------------------------------------------------------------------ */
 
-enum omr_flow_state {
-	OMR_FLOW_HANDSHAKE = 0,
-	OMR_FLOW_ESTABLISHED = 1,
-	OMR_FLOW_CLOSING = 2, /* FIN in one direction */
-	OMR_FLOW_CLOSED = 3,  /* FIN in both, RST or FASTCLOSE */
-};
+/* Whom to count one by one: at most OMR_SCAN_SERVERS; `next` is filled in here. */
+void omr_scan_set_servers(struct omr_scan_order *order, const struct omr_scan_server *servers,
+                          __u32 count);
 
-struct omr_scan {
-	int flows4_fd;
-	int flows6_fd;
-	__u64 now_j;
-	__u32 collect;         /* 1: delete what the three limits tell */
-	__u32 closed_age_j;    /* closed and silent for longer */
-	__u32 half_open_age_j; /* handshake begun before that and not completed */
-	__u32 idle_age_j;      /* silent for longer, whatever the state */
-	__u32 room;            /* rows wanted: those with the most bytes, most first */
-	__u32 zero;
-};
-
-struct omr_flow_row {
-	struct omr_flow flow;
-	__u8 local_be[16]; /* IPv4 in the first four bytes */
-	__u8 remote_be[16];
-	__u16 local_port_be;
-	__u16 remote_port_be;
-	__u8 family;
-	__u8 state; /* enum omr_flow_state */
-	__u16 zero;
-	__u32 idle_j;
-	__u32 zero2;
-};
-
-struct omr_scan_result {
-	__u64 entries; /* that remain */
-	__u64 collected;
-	__u32 rows;
-	__u32 zero;
-	__u32 open[32];     /* per path: not closed */
-	__u32 subflows[32]; /* those of them that speak MPTCP */
-};
-
-int omr_scan_flows(const struct omr_scan *scan, struct omr_flow_row *rows,
-                   struct omr_scan_result *result);
+/*
+ * Both walk both tables once and write order->rows rows at most, those with the most bytes first;
+ * they return how many. On the same tables they give the same answer.
+ */
+int omr_scan_by_batches(int flows4_fd, int flows6_fd, const struct omr_scan_order *order,
+                        struct omr_scan_result *result, struct omr_flow_row *rows);
+/* By the program omr_scan; one at a time. -E2BIG: more than OMR_SCAN_ROWS rows. */
+int omr_scan_in_kernel(int program_fd, int state_fd, const struct omr_scan_order *order,
+                       struct omr_scan_result *result, struct omr_flow_row *rows);
 
 /* --- ring.c ------------------------------------------------------------------------------- */
 
@@ -267,6 +238,9 @@ int libbpf_num_possible_cpus(void);
 int bpf_map_lookup_elem(int fd, const void *key, void *value);
 int bpf_map_update_elem(int fd, const void *key, const void *value, __u64 flags);
 int bpf_map_delete_elem(int fd, const void *key);
+struct bpf_map_batch_opts;
+int bpf_map_update_batch(int fd, const void *keys, const void *values, __u32 *count,
+                         const struct bpf_map_batch_opts *opts);
 int bpf_map_get_next_key(int fd, const void *key, void *next_key);
 int bpf_obj_pin(int fd, const char *path);
 int bpf_obj_get(const char *path);

@@ -244,7 +244,7 @@ def test_flow_states(replay: DataPlane, tx: int, rx: int, state: str) -> None:
     put_flow(replay, 1, tx__flags=tx, rx__flags=rx)
     (flow,) = replay.flows({})
     assert flow.state == state
-    assert replay.scan().open[2] == int(state != "closed")
+    assert replay.scan().paths[2].open == int(state != "closed")
 
 
 def test_scan_collects_closed_half_open_and_idle(replay: DataPlane) -> None:
@@ -264,8 +264,8 @@ def test_scan_collects_closed_half_open_and_idle(replay: DataPlane) -> None:
     put_flow(replay, 6, **mptcp)
     found = replay.scan(closed_after=5.0, half_open_after=30.0, idle_after=100.0)
     assert (found.entries, found.collected) == (5, 4)
-    assert found.open[2] == 4
-    assert found.subflows[2] == 1
+    assert found.paths[2].open == 4
+    assert found.paths[2].subflows == 1
     assert {flow.local_port for flow in replay.flows({})} == {2, 4, 6, 8, 9}
 
 

@@ -18,6 +18,7 @@ loader = "bcc"
 ingress = "tc"
 run_dir = "/run/other/"
 state_dir = "/var/lib/other"
+flows = 1_048_576
 
 [[path]]
 name = "fibre"
@@ -54,7 +55,7 @@ def read(text: str) -> Config:
 
 def test_everything_is_read() -> None:
     config = read(FULL)
-    assert config.agent.run_dir == "/run/other"
+    assert (config.agent.run_dir, config.agent.flows) == ("/run/other", 1_048_576)
     fibre, wwan = config.paths
     assert (fibre.name, fibre.role, fibre.metric) == ("fibre", Role.ACTIVE, 10)
     assert fibre.quality == Quality(0.080, 0.025, 0.050, 2.0, 60.0)
@@ -62,6 +63,11 @@ def test_everything_is_read() -> None:
     assert wwan.quality == Quality(0.3, 0.025, 0.050, 2.0, 60.0) == config.quality
     assert config.servers[0].addresses == ("203.0.113.10", "2001:db8::10")
     assert config.metrics.listen == "[::1]:9477"
+
+
+@pytest.mark.parametrize("flows", [1_024, 4_194_304])
+def test_the_flow_table_is_as_large_as_told(flows: int) -> None:
+    assert read(f"[agent]\nflows = {flows}").agent.flows == flows
 
 
 def test_nothing_is_needed() -> None:
@@ -74,6 +80,9 @@ def test_nothing_is_needed() -> None:
         ('[agnet]\nloader = "auto"', ["[agnet]", "did you mean agent?"]),
         ('[agent]\nloder = "auto"', ["agent.loder", "did you mean loader?"]),
         ('[agent]\nloader = "clang"', ["agent.loader", '"auto", "prebuilt", "bcc"']),
+        ("[agent]\nflows = 1023", ["agent.flows = 1023", "from 1024 to 4194304"]),
+        ("[agent]\nflows = 4194305", ["agent.flows", "from 1024 to 4194304"]),
+        ('[agent]\nflows = "65536"', ["agent.flows", "a whole number"]),
         ('[agent]\nrun_dir = "run"', ["agent.run_dir", "absolute path"]),
         ('[agent]\nrun_dir = "/a"\nstate_dir = "/a"', ["must differ"]),
         ("[quality]\nmax_rtt = 250", ["quality.max_rtt = 250", '"250ms"']),
@@ -98,6 +107,10 @@ def test_nothing_is_needed() -> None:
         ("[[server]]\nname = 'a'", ["server[1]", "addresses"]),
         ("[[server]]\naddresses = []", ["server[1].addresses", "203.0.113.10"]),
         ("[[server]]\naddresses = ['192.0.2.1']\nport = 0", ["server[1].port", "65535"]),
+        (
+            f"[[server]]\naddresses = {[f'192.0.2.{n}' for n in range(1, 34)]}",
+            ["33 server addresses", "at most 32"],
+        ),
         ("[metrics]\nlisten = '9477'", ["metrics.listen", "127.0.0.1:9477"]),
         ("[metrics]\nlisten = 'localhost:9477'", ["metrics.listen", "IP address"]),
         ("metrics = 3", ["metrics must be a table"]),
