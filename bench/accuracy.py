@@ -27,8 +27,10 @@ repeats    Uploads: segments sent again less spurious ones, with tcpi_total_retr
            tcpi_dsack_dups of the router. Downloads: inbound segments that fill a hole or come
            twice, with tcpi_total_retrans of the server times the share of packets that the link let
            through, because nobody at the receiving end can know of a repeat that was lost itself
-           (an expectation: it has the spread of the lost repeats' number). The loss is switched off
-           before the count is taken, until nothing is sent again.
+           (an expectation: it has the spread of the lost repeats' number). Uploads count from the
+           handshake on, downloads from the first reading on: while a connection starts, the queue
+           overflows and loses more of the repeats than of the rest. The loss is switched off before
+           the count is taken, until nothing is sent again.
 """
 
 from __future__ import annotations
@@ -48,8 +50,9 @@ from bench import accuracy_picture, accuracy_table
 from bench.accuracy_cell import Cell, Condition, Figures
 from bench.accuracy_meter import Meter, Reading, eventually
 from bench.output import write_json
+from omrfast.dataplane.names import DataPlaneError
 from omrfast.lab.devices import LabError
-from omrfast.lab.links import Link, LinkStats
+from omrfast.lab.links import Link, LinkError, LinkStats
 from omrfast.lab.topology import Lab, TopologySpec, UplinkSpec, end_on_signals, uplink_address
 from omrfast.lab.traffic import Stream, StreamSpec
 
@@ -241,7 +244,10 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("out/accuracy.json"))
     args = parser.parse_args()
     end_on_signals()
-    figures = measure(QUICK if args.quick else FULL, args.congestion, Console(stderr=True))
+    try:
+        figures = measure(QUICK if args.quick else FULL, args.congestion, Console(stderr=True))
+    except (LabError, LinkError, DataPlaneError, OSError) as error:
+        parser.exit(1, f"{error}\n")
     settings = {
         "congestion": args.congestion or DEFAULT_CONGESTION.read_text().strip(),
         "rate_bit_s": RATE,
