@@ -5,7 +5,8 @@ All in one run, in turn, so that a drift of the machine meets all. By BPF_PROG_T
 that advance (new data, new acknowledgements), for 1, 10,000 and 1,000,000 flows, and live beside
 iperf3. Of each series the minimum is judged (what disturbs a run only adds) and the median shown.
 
-    python -m bench.overhead [--quick] [--rounds 15] [--no-live] [--out out/overhead.json]
+    python -m bench.overhead [--quick] [--rounds 15] [--live-rounds 7] [--no-live]
+                             [--out out/overhead.json]
                              [--peer OBJECT --peer-egress PROGRAM --peer-ingress PROGRAM]
 
 The peer is another meter's object with two TC programs (ePPing's pping_kern.o, say), measured
@@ -24,13 +25,23 @@ from pathlib import Path
 from typing import Any
 
 from bench.output import write_json
+from bench.overhead_live import Live, measure_live
+from bench.overhead_live import text as live_text
 from bench.overhead_packets import KINDS, PLACES, Kind, Place
+from bench.overhead_picture import draw
 from bench.overhead_runs import MANY, Bench, Figures, compile_object, measure
 from omrfast.shim import api
 
 ABOVE_PARSE_NS = 60
 OF_PEER = 0.6
 OF_LOOKUP = 1.25
+THROUGHPUT = 0.98
+TARGETS = {
+    "above parse, ns": ABOVE_PARSE_NS,
+    "of peer": OF_PEER,
+    "of lookup": OF_LOOKUP,
+    "throughput": THROUGHPUT,
+}
 COLUMNS = ("empty", "parse", "parse_ours", "lookup", "omrfast", "peer")
 HOT_KINDS = ("ACK", "data", "data+DSS")
 MANY_KINDS = ("ACK", "data", "data, sampled")
@@ -99,7 +110,7 @@ def plans(quick: bool, rounds: int) -> list[Plan]:
         many = tuple(p for p in PLACES if p.version == 4 and p.hook == "TC")
         return [
             Plan(1, few, HOT_KINDS, PLACES, 3),
-            Plan(10_000, few, ("data",), PLACES, 3),
+            Plan(10_000, few, ("data",), PLACES[:3], 3),
             Plan(1_000_000, 1_000_000, ("data",), many, 1),
         ]
     return [
@@ -186,6 +197,16 @@ def worst(target: str, limit: float, unit: str, values: list[tuple[float, str]])
     return Verdict(target, f"{value:.4g}{unit}", where, value <= limit)
 
 
+def throughput_verdict(live: Live) -> Verdict:
+    """The median ratio of TC at both hooks, offloads on; the worse direction counts."""
+    target = f"at least {THROUGHPUT} of iperf3's throughput, TC, offloads on"
+    found = [(row["median"]["TC"], row["traffic"]) for row in live.throughput if row["offloads"]]
+    if not found:
+        return Verdict(target, "-", "", None)
+    ratio, where = min(found)
+    return Verdict(target, f"{ratio:.3f}", where, ratio >= THROUGHPUT)
+
+
 def verdicts(rows: list[Row]) -> list[Verdict]:
     hot = [row for row in rows if row.flows == 1 and row.place.hook == "TC"]
     found = []
@@ -214,6 +235,8 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="few rounds, under a minute")
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--live-rounds", type=int, default=7)
+    parser.add_argument("--no-live", action="store_true", help="no namespaces, no iperf3")
     parser.add_argument("--peer", type=Path, metavar="OBJECT")
     parser.add_argument("--peer-egress", metavar="PROGRAM")
     parser.add_argument("--peer-ingress", metavar="PROGRAM")
@@ -238,18 +261,21 @@ def main() -> int:
     rows: list[Row] = []
     for plan in plans(args.quick, args.rounds):
         rows += run_plan(plan, peer if args.peer else None, say)
-    judged = verdicts(rows)
-    print(table(rows))
-    print(identical_table(rows))
-    print()
+    live = Live() if args.no_live else measure_live(args.quick, args.live_rounds, say)
+    judged = [*verdicts(rows), throughput_verdict(live)]
+    print(table(rows) + "\n" + identical_table(rows) + "\n")
+    if live.throughput:
+        print(live_text(live) + "\n")
     print("\n".join(str(verdict) for verdict in judged))
-    write_json(
-        args.out,
-        {
-            "runs": [row.json() for row in rows],
-            "verdicts": [vars(verdict) for verdict in judged],
-        },
-    )
+    figures = {
+        "targets": TARGETS,
+        "verdicts": [vars(verdict) for verdict in judged],
+        "runs": [row.json() for row in rows],
+        "bpf_stats": live.stats,
+        "throughput": live.throughput,
+    }
+    write_json(args.out, figures)
+    draw(figures, args.out.with_suffix(".png"))
     return 0
 
 
