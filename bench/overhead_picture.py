@@ -31,8 +31,10 @@ def _label(run: dict[str, Any]) -> str:
 
 
 def _least(run: dict[str, Any], program: str) -> float:
-    """ns beyond the empty program."""
+    """ns beyond the empty program; nan if it was not measured there."""
     ns = run["ns"]
+    if program not in ns:
+        return math.nan
     return float(ns[program]["advancing"]["min"] - ns["empty"]["advancing"]["min"])
 
 
