@@ -26,6 +26,7 @@
 #include "parse.h"
 #include "passage.h"
 #include "path.h"
+#include "replay.h"
 #include "sent.h"
 
 OMR_INLINE void omr_event_addresses(struct omr_event *event, const struct omr_packet *p)
@@ -154,12 +155,15 @@ OMR_INLINE struct omr_flow *omr_flow_of_sent(struct omr_passage *w,
 	omr_flow_begin(&w->first, &w->packet, w->now_j, &w->effect);
 	if ((w->packet.mptcp & OMR_MP_JOIN) && (w->first.tx.flags & OMR_TX_SERVER))
 		omr_knock_answer(&w->first, &w->packet);
+	if (flow)
+		omr_replay_replaced(flow);
 	if (flow_insert(&w->packet, &w->first)) {
 		counters->flows_refused++;
 		w->effect.events = 0;
 		return 0;
 	}
 	counters->flows_opened++;
+	omr_replay_began();
 	return flow_lookup(&w->packet);
 }
 
@@ -183,11 +187,12 @@ OMR_INLINE void omr_tcp_sent(struct omr_passage *w, struct omr_path_counters *co
 }
 
 OMR_INLINE void omr_rtt_measured(struct omr_passage *w, struct omr_path_counters *counters,
-                                 struct omr_flow *flow, __u32 us)
+                                 struct omr_flow *flow, __u32 us, __u8 source)
 {
 	struct omr_path_rtt *histogram = path_rtt(w->frame.path - 1);
 	__u64 bucket = omr_hist_bucket(us);
 
+	omr_replay_sample(us, source);
 	omr_path_rtt_sample(counters, us, omr_estimate(&flow->rx, us), w->now_j);
 	/* The compiler knows that the bound holds; the verifier must see it checked (64 bits, so
 	 * that what is compared is what indexes). */
@@ -200,16 +205,18 @@ OMR_INLINE void omr_rtt_measured(struct omr_passage *w, struct omr_path_counters
 OMR_INLINE void omr_sample_ended(struct omr_passage *w, struct omr_path_counters *counters,
                                  struct omr_flow *flow)
 {
+	int first = w->effect.events >> OMR_EVENT_FLOW_READY & 1; /* acknowledgement */
 	__u64 now = now_ns();
 	__u32 us;
 
 	if (w->effect.sent_stamp) {
-		omr_rtt_measured(w, counters, flow, omr_sample_us(w->effect.sent_stamp, now));
+		omr_rtt_measured(w, counters, flow, omr_sample_us(w->effect.sent_stamp, now),
+		                 first ? OMR_SAMPLE_HANDSHAKE : OMR_SAMPLE_DATA);
 		return;
 	}
 	us = omr_sample_us(w->effect.echo_stamp, now);
 	if (omr_echo_dense(w->effect.gap_j, us, omr_hz))
-		omr_rtt_measured(w, counters, flow, us);
+		omr_rtt_measured(w, counters, flow, us, OMR_SAMPLE_ECHO);
 }
 
 OMR_INLINE void omr_tcp_arrived(struct omr_passage *w, struct omr_path_counters *counters)
@@ -266,6 +273,12 @@ OMR_INLINE void omr_packet_arrived(struct omr_passage *w, struct omr_path_counte
 		omr_tcp_arrived(w, counters);
 }
 
+OMR_INLINE void omr_count_unparsed(struct omr_path_counters *counters, __u32 reason)
+{
+	omr_path_unparsed(counters, reason);
+	omr_replay_unparsed(reason);
+}
+
 /*
  * The rest of a packet's way, once w->frame and w->packet are filled; `parsed` is omr_parse()'s
  * result. Nothing here changes the packet.
@@ -276,14 +289,15 @@ OMR_INLINE void omr_packet_passed(struct omr_passage *w, int parsed)
 
 	if (!counters)
 		return;
+	omr_replay_clear();
 	w->now_j = now_j();
 	w->segments = omr_wire_packets(&w->frame, &w->packet);
 	w->bytes = omr_wire_bytes(&w->frame, &w->packet, w->segments);
 	__builtin_memset(&w->effect, 0, sizeof(w->effect));
 	if (parsed < 0)
-		omr_path_unparsed(counters, -1 - parsed);
+		omr_count_unparsed(counters, -1 - parsed);
 	if (w->packet.options & OMR_OPTION_BAD)
-		omr_path_unparsed(counters, OMR_UNPARSED_OPTIONS);
+		omr_count_unparsed(counters, OMR_UNPARSED_OPTIONS);
 	if (w->frame.direction == OMR_EGRESS)
 		omr_packet_left(w, counters, parsed);
 	else

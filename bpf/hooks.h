@@ -41,7 +41,7 @@ OMR_INLINE void omr_tc(struct __sk_buff *skb, int direction)
 	if (!w)
 		return;
 	__builtin_memset(&w->frame, 0, sizeof(w->frame));
-	w->frame.len = skb->len;
+	w->frame.len = omr_replay_length(skb->len);
 	w->frame.gso_segs = skb->gso_segs;
 	w->frame.gso_size = skb->gso_size;
 	w->frame.l2 = link->l2;
@@ -68,7 +68,7 @@ OMR_INLINE void omr_xdp_ingress(struct xdp_md *xdp)
 	if (!w)
 		return;
 	__builtin_memset(&w->frame, 0, sizeof(w->frame));
-	w->frame.len = end - data;
+	w->frame.len = omr_replay_length(end - data);
 	w->frame.l2 = link->l2;
 	w->frame.path = link->path;
 	w->frame.direction = OMR_INGRESS;

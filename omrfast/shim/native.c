@@ -96,13 +96,12 @@ static void pass(const struct omr_run *run, int direction)
 	const __u8 *data = run->data;
 	struct omr_link *link = link_of(run->ifindex);
 	struct omr_passage *w = passage_of(direction);
-	struct omr_replay *replay = replay_packet();
 	int parsed;
 
 	if (!link || !link->path)
 		return;
 	memset(&w->frame, 0, sizeof(w->frame));
-	w->frame.len = replay->wire_len ? replay->wire_len : run->data_len;
+	w->frame.len = omr_replay_length(run->data_len);
 	w->frame.gso_segs = run->gso_segs;
 	w->frame.gso_size = run->gso_size;
 	w->frame.l2 = link->l2;
