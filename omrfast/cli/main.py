@@ -20,7 +20,7 @@ from omrfast.cli.common import CONFIG_VARIABLE, FAILED, USAGE
 from omrfast.configfile import DEFAULT_CONFIG
 from omrfast.core.config import ConfigError
 
-COMMANDS = ("run", "status", "flows", "events", "check", "detach", "restore", "lab")
+COMMANDS = ("run", "status", "flows", "events", "check", "detach", "restore", "replay", "lab")
 DEBUG_VARIABLE = "OMRFAST_DEBUG"
 
 

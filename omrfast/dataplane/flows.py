@@ -102,48 +102,52 @@ def _fell_back(tx_flags: int, rx_flags: int) -> bool:
     return bool(ended or refused)
 
 
+def flow_view(row: Any, names: Mapping[int, str], seconds_per_jiffy: float) -> FlowView:
+    """A struct omr_flow_row as FlowView; names maps path index to name."""
+    tx, rx = row.flow.tx, row.flow.rx
+    index = tx.path - 1
+    mptcp = bool(tx.flags & lib.OMR_TX_MPTCP and rx.flags & lib.OMR_RX_MPTCP)
+    joined = bool(tx.flags & lib.OMR_TX_JOIN or rx.flags & lib.OMR_RX_JOIN)
+    sampled = rx.srtt_us8 > 0
+    return FlowView(
+        path=names.get(index, str(index)),
+        family=row.family,
+        local=_address(row.family, row.local_be),
+        local_port=socket.ntohs(row.local_port_be),
+        remote=_address(row.family, row.remote_be),
+        remote_port=socket.ntohs(row.remote_port_be),
+        role=_role(tx.flags),
+        mptcp=mptcp,
+        fallback=_fell_back(tx.flags, rx.flags),
+        joined=joined,
+        backup=bool(tx.flags & lib.OMR_TX_BACKUP or rx.flags & lib.OMR_RX_BACKUP),
+        token=_flow_token(tx, rx),
+        local_id=tx.local_id if mptcp else None,
+        remote_id=tx.remote_id if mptcp else None,
+        state=STATES[row.state],
+        tx_bytes=tx.tx_bytes,
+        rx_bytes=rx.rx_bytes,
+        tx_segments=tx.tx_segments,
+        rx_segments=rx.rx_segments,
+        retransmitted_segments=tx.retransmitted_segments,
+        spurious_segments=tx.spurious_segments,
+        refilled_segments=rx.refilled_segments,
+        reordered_segments=rx.reordered_segments,
+        rtt_smoothed=rx.srtt_us8 / 8e6 if sampled else None,
+        rtt_variation=rx.rttvar_us4 / 4e6 if sampled else None,
+        rtt_jitter=rx.jitter_us16 / 16e6 if sampled else None,
+        rtt_min=rx.min_rtt_us / 1e6 if rx.min_rtt_us else None,
+        rtt_samples=rx.rtt_samples,
+        idle=row.idle_j * seconds_per_jiffy,
+    )
+
+
 def flow_views(
     found: ScanResult, names: Mapping[int, str], seconds_per_jiffy: float
 ) -> Iterator[FlowView]:
-    """The rows of a scan as FlowView; names maps path index to name."""
+    """The rows of a scan."""
     for i in range(found.row_count):
-        row = found.rows[i]
-        tx, rx = row.flow.tx, row.flow.rx
-        index = tx.path - 1
-        mptcp = bool(tx.flags & lib.OMR_TX_MPTCP and rx.flags & lib.OMR_RX_MPTCP)
-        joined = bool(tx.flags & lib.OMR_TX_JOIN or rx.flags & lib.OMR_RX_JOIN)
-        sampled = rx.srtt_us8 > 0
-        yield FlowView(
-            path=names.get(index, str(index)),
-            family=row.family,
-            local=_address(row.family, row.local_be),
-            local_port=socket.ntohs(row.local_port_be),
-            remote=_address(row.family, row.remote_be),
-            remote_port=socket.ntohs(row.remote_port_be),
-            role=_role(tx.flags),
-            mptcp=mptcp,
-            fallback=_fell_back(tx.flags, rx.flags),
-            joined=joined,
-            backup=bool(tx.flags & lib.OMR_TX_BACKUP or rx.flags & lib.OMR_RX_BACKUP),
-            token=_flow_token(tx, rx),
-            local_id=tx.local_id if mptcp else None,
-            remote_id=tx.remote_id if mptcp else None,
-            state=STATES[row.state],
-            tx_bytes=tx.tx_bytes,
-            rx_bytes=rx.rx_bytes,
-            tx_segments=tx.tx_segments,
-            rx_segments=rx.rx_segments,
-            retransmitted_segments=tx.retransmitted_segments,
-            spurious_segments=tx.spurious_segments,
-            refilled_segments=rx.refilled_segments,
-            reordered_segments=rx.reordered_segments,
-            rtt_smoothed=rx.srtt_us8 / 8e6 if sampled else None,
-            rtt_variation=rx.rttvar_us4 / 4e6 if sampled else None,
-            rtt_jitter=rx.jitter_us16 / 16e6 if sampled else None,
-            rtt_min=rx.min_rtt_us / 1e6 if rx.min_rtt_us else None,
-            rtt_samples=rx.rtt_samples,
-            idle=row.idle_j * seconds_per_jiffy,
-        )
+        yield flow_view(found.rows[i], names, seconds_per_jiffy)
 
 
 def event_of(record: Any) -> PathEvent:

@@ -42,15 +42,16 @@ def open_dataplane(
     *,
     replay: bool = False,
     flows: int = api.DEFAULT_FLOWS,
+    hz: int | None = None,
     object_path: Path | None = None,
 ) -> DataPlane:
     """The data path of run_dir, loaded and pinned, in the caller's network namespace.
 
     loader is auto, prebuilt or bcc. Pins of the same ABI and build are taken over with all their
     counters; those of another build are replaced and what was attached is switched to the new
-    programs. Raises DataPlaneError.
+    programs. hz: jiffies per second, if not this kernel's (for a replay). Raises DataPlaneError.
     """
-    options = pins.Options(pins.jiffies_per_second(), replay, flows)
+    options = pins.Options(hz or pins.jiffies_per_second(), replay, flows)
     candidates = _candidates(run_dir, loader, object_path)
     folder = bpffs.mount(run_dir)
     os.makedirs(os.path.join(folder, LINKS), mode=0o700, exist_ok=True)

@@ -18,7 +18,7 @@ SOURCES = tuple(
     str(SHIM / f"{name}.c")
     for name in (
         *("log", "object", "link", "mount", "read", "flows", "ring", "run"),
-        *("table", "native", "native_maps"),
+        *("table", "native", "native_maps", "replay"),
     )
 )
 DEPENDS = (

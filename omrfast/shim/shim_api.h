@@ -232,6 +232,64 @@ int omr_plane_update(struct omr_plane *plane, __u32 map, const void *key, const 
 int omr_plane_delete(struct omr_plane *plane, __u32 map, const void *key);
 int omr_plane_next_key(struct omr_plane *plane, __u32 map, const void *key, void *next);
 
+/* --- replay.c ----------------------------------------------------------------------------- */
+
+enum omr_replay_direction {
+	OMR_REPLAY_LEAVE_OUT = 2, /* besides OMR_EGRESS and OMR_INGRESS */
+};
+
+/* One packet of a capture. */
+struct omr_replay_item {
+	__u64 at_ns; /* the programs' clocks at this packet */
+	__u64 at_j;
+	__u32 offset; /* of its bytes in the batch's data */
+	__u32 captured;
+	__u32 wire_len;
+	__u8 l2;        /* enum omr_l2 */
+	__u8 direction; /* enum omr_direction or OMR_REPLAY_LEAVE_OUT */
+	/* what omr_replay_look() finds */
+	__u8 known;      /* IP, or something that cannot be parsed; 0: another protocol */
+	__u8 family;     /* 4 or 6; 0: the addresses are not known */
+	__u8 source[16]; /* IPv4 in the first four bytes */
+	__u8 destination[16];
+	__u16 source_port_be; /* of TCP */
+	__u16 destination_port_be;
+	__u8 tcp_flags;
+	__u8 zero[3];
+};
+
+/* What became of a packet of which something is to be told. */
+struct omr_replay_note {
+	__u32 item;
+	__u32 sample_us;
+	__u8 sample_source; /* these as in struct omr_replay */
+	__u8 began;
+	__u8 replaced;
+	__u8 unparsed;
+	__u32 zero;
+	struct omr_flow before;
+};
+
+struct omr_replay_target {
+	struct omr_plane *plane; /* NULL: the kernel's programs, by the descriptors below */
+	int links_fd;
+	int replay_fd;
+	int egress_fd;
+	int ingress_fd;
+	__u32 l2; /* framing in force; at first none of enum omr_l2 */
+	__u32 zero;
+};
+
+/* Fill in what the parser of the programs finds in each packet. */
+void omr_replay_look(const void *data, struct omr_replay_item *items, __u32 count);
+/* Run them, each at its own time; returns how many notes were written (room for count). */
+int omr_replay_pass(struct omr_replay_target *target, const void *data,
+                    const struct omr_replay_item *items, __u32 count,
+                    struct omr_replay_note *notes);
+/* A flow entry and its key (struct omr_flow_key4 or 6) as a row of a scan; idle_j is left 0. */
+int omr_replay_row(struct omr_flow_row *row, const void *key, __u32 key_size,
+                   const struct omr_flow *flow);
+
 /* --- libbpf, as it is --------------------------------------------------------------------- */
 
 int libbpf_num_possible_cpus(void);
