@@ -153,6 +153,11 @@ class Cell:
         lost = link.lost + link.overflow - self.link.lost - self.link.overflow
         arrived = link.forwarded - self.link.forwarded
         through = arrived / max(arrived + lost, 1)
-        again = sender.total_retrans - first.before.server.total_retrans
-        filled = last.ours.refilled_segments - first.ours.refilled_segments
+        again = sender.total_retrans - first.after.server.total_retrans
+        filled = last.ours.refilled_segments - self._arrived(first).ours.refilled_segments
         return Pair(filled, again * through), None
+
+    def _arrived(self, first: Reading) -> Reading:
+        """The reading at which what the server had sent by ``first`` is here."""
+        delay = first.after.server.rtt - self.condition.rtt / 2
+        return next((r for r in self.readings if r.at >= first.at + delay), self.readings[-1])

@@ -38,6 +38,8 @@ class Kernel:
 class Reading:
     """One connection: what the data path says, between two looks at the kernel."""
 
+    at: float
+    """CLOCK_MONOTONIC seconds, of the second look."""
     before: Kernel
     ours: FlowView
     after: Kernel
@@ -103,8 +105,9 @@ class Meter:
             if flow.state == "established"
         }
         after = self.kernel()
+        now = time.monotonic()
         return {
-            uplink: Reading(before[port], flows[f"wan{uplink}", port], after[port])
+            uplink: Reading(now, before[port], flows[f"wan{uplink}", port], after[port])
             for uplink, port in ports.items()
             if port in before and port in after and (f"wan{uplink}", port) in flows
         }

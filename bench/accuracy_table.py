@@ -9,14 +9,19 @@ from rich.table import Table
 
 from bench.accuracy_cell import Figures
 
-FILE_WIDTH = 132
+FILE_WIDTH = 144
 NOTABLE = 0.05
 """Errors above this are marked."""
+FEW = 0.25
+"""So are fewer samples per round trip: an error that is small now would not be seen to grow."""
+
+
+def _marked(text: str, bad: bool) -> str:
+    return f"[bold red]{text}[/]" if bad else text
 
 
 def _percent(value: float) -> str:
-    text = f"{value:.1%}"
-    return f"[bold red]{text}[/]" if abs(value) > NOTABLE else text
+    return _marked(f"{value:.1%}", abs(value) > NOTABLE)
 
 
 def _row(f: Figures) -> list[str]:
@@ -31,7 +36,7 @@ def _row(f: Figures) -> list[str]:
         f"{f.srtt.bias:+.1%}",
         "-" if f.rcv_rtt is None else f"{f.rcv_rtt.median:.0%}",
         _percent(f.min_rtt.error),
-        f"{f.samples_per_rtt:.2f}",
+        _marked(f"{f.samples_per_rtt:.2f}", f.samples_per_rtt < FEW),
         f"{f.rttvar.ours * 1e3:.1f}/{f.rttvar.kernel * 1e3:.1f}",
         f"{f.jitter * 1e3:.1f}",
         f"{f.repeats.ours:.0f}/{f.repeats.kernel:.0f}",
