@@ -13,6 +13,8 @@
 OMR_ASSERT_SIZE(omr_scan_server, 20);
 OMR_ASSERT_SIZE(omr_scan_order, 32 + OMR_SCAN_SLOTS + 20 * OMR_SCAN_SERVERS);
 OMR_ASSERT_SIZE(omr_flow_sum, 64);
+_Static_assert(OMR_SCAN_SERVER_CELLS == OMR_SCAN_SERVERS + 1, "a cell for each server, and one");
+_Static_assert(OMR_SCAN_PATH_CELLS == OMR_MAX_PATHS + 1, "a cell for each path, and one");
 OMR_ASSERT_SIZE(omr_flow_row, 176);
 OMR_ASSERT_AT(omr_flow_row, local_port_be, 160);
 
@@ -81,8 +83,8 @@ OMR_INLINE __u32 omr_server_slot(const __u32 *words, int count)
 	return (mix * 0x9e3779b1) >> 24;
 }
 
-/* Index of a server by its address (1 or 4 words), -1 if it is none. */
-OMR_INLINE int omr_server_of(const struct omr_scan_order *order, const __u32 *words, int count)
+/* Index + 1 of a server by its address (1 or 4 words), 0 if it is none. */
+OMR_INLINE __u32 omr_server_of(const struct omr_scan_order *order, const __u32 *words, int count)
 {
 	__u32 at = order->slot[omr_server_slot(words, count) & (OMR_SCAN_SLOTS - 1)];
 	int i;
@@ -97,10 +99,10 @@ OMR_INLINE int omr_server_of(const struct omr_scan_order *order, const __u32 *wo
 			         (server->address_be[2] ^ words[2]) |
 			         (server->address_be[3] ^ words[3]);
 		if (!other && server->family == (count == 4 ? 6 : 4))
-			return (int)index;
+			return index + 1;
 		at = server->next;
 	}
-	return -1;
+	return 0;
 }
 
 OMR_INLINE void omr_sum_arrival(struct omr_flow_sum *sum, __u32 arrived_j)
@@ -118,41 +120,26 @@ OMR_INLINE void omr_sum_open(struct omr_flow_sum *sum, const struct omr_flow *fl
 	sum->rx_bytes += flow->rx.rx_bytes;
 	sum->retransmitted_segments += flow->tx.retransmitted_segments;
 	sum->spurious_segments += flow->tx.spurious_segments;
-	if ((flow->tx.flags & OMR_TX_MPTCP) && (flow->rx.flags & OMR_RX_MPTCP))
-		sum->subflows++;
-	if (omr_flow_half_open(flow))
-		sum->handshakes++;
-	if (srtt) {
-		sum->srtt_us8 += srtt;
-		sum->sampled++;
-		if (!sum->srtt_us8_min || srtt < sum->srtt_us8_min)
-			sum->srtt_us8_min = srtt;
-	}
+	sum->subflows += !!(flow->tx.flags & OMR_TX_MPTCP) & !!(flow->rx.flags & OMR_RX_MPTCP);
+	sum->handshakes += !!omr_flow_half_open(flow);
+	sum->sampled += !!srtt;
+	sum->srtt_us8 += srtt;
+	if (srtt && (!sum->srtt_us8_min || srtt < sum->srtt_us8_min))
+		sum->srtt_us8_min = srtt;
 }
 
 /* An entry that remains. remote: 1 word (IPv4) or 4 (IPv6). */
-OMR_INLINE void omr_fold(const struct omr_scan_order *order, struct omr_scan_result *result,
+OMR_INLINE void omr_fold(const struct omr_scan_order *order, struct omr_scan_cells *cells,
                          const __u32 *remote, int words, const struct omr_flow *flow)
 {
-	__u32 path = (__u32)flow->tx.path - 1;
-	int server = omr_server_of(order, remote, words);
-	int open = !omr_flow_closed(flow);
+	__u32 path = flow->tx.path <= OMR_MAX_PATHS ? flow->tx.path : 0;
+	__u32 server = omr_server_of(order, remote, words);
+	struct omr_flow_sum *sum = &cells->cell[server][path];
 
-	result->entries++;
-	if (path < OMR_MAX_PATHS) {
-		struct omr_flow_sum *sum = &result->path[path & (OMR_MAX_PATHS - 1)];
-
-		omr_sum_arrival(sum, flow->rx.last_rx_j);
-		if (open)
-			omr_sum_open(sum, flow);
-	}
-	if (server >= 0) {
-		struct omr_flow_sum *sum = &result->server[server & (OMR_SCAN_SERVERS - 1)];
-
-		omr_sum_arrival(sum, flow->rx.last_rx_j);
-		if (open)
-			omr_sum_open(sum, flow);
-	}
+	cells->entries++;
+	omr_sum_arrival(sum, flow->rx.last_rx_j);
+	if (!omr_flow_closed(flow))
+		omr_sum_open(sum, flow);
 }
 
 /* --- rows ----------------------------------------------------------------------------------- */

@@ -104,10 +104,10 @@ static long omr_scan_flow4(void *map, struct omr_flow_key4 *key, struct omr_flow
 	if (!state)
 		return 1;
 	if (omr_flow_due(&state->order, flow) && !bpf_map_delete_elem(map, key)) {
-		state->result.collected++;
+		state->cells.collected++;
 		return 0;
 	}
-	omr_fold(&state->order, &state->result, &key->remote_be, 1, flow);
+	omr_fold(&state->order, &state->cells, &key->remote_be, 1, flow);
 	bytes = omr_flow_bytes(flow);
 	if (bytes >= state->top.least_bytes)
 		omr_top_offer4(key, flow, bytes);
@@ -122,10 +122,10 @@ static long omr_scan_flow6(void *map, struct omr_flow_key6 *key, struct omr_flow
 	if (!state)
 		return 1;
 	if (omr_flow_due(&state->order, flow) && !bpf_map_delete_elem(map, key)) {
-		state->result.collected++;
+		state->cells.collected++;
 		return 0;
 	}
-	omr_fold(&state->order, &state->result, key->remote_be, 4, flow);
+	omr_fold(&state->order, &state->cells, key->remote_be, 4, flow);
 	bytes = omr_flow_bytes(flow);
 	if (bytes >= state->top.least_bytes)
 		omr_top_offer6(key, flow, bytes);

@@ -38,7 +38,7 @@ struct omr_scan_order {
 	struct omr_scan_server server[OMR_SCAN_SERVERS];
 };
 
-/* Flows that remain, of one path or to one server: sums over those that are not closed. */
+/* Flows that remain, of a path, to a server, or both: sums over those that are not closed. */
 struct omr_flow_sum {
 	__u64 tx_bytes;
 	__u64 rx_bytes;
@@ -53,11 +53,16 @@ struct omr_flow_sum {
 	__u32 arrived_j;  /* last arrival of any flow, closed ones too; 0: none */
 };
 
-struct omr_scan_result {
+/*
+ * An entry is added to one sum, so that it costs little: of its server (index + 1; 0: none of
+ * them) and path (as in omr_flow_tx; 0: none). Sums per path and per server are made of these.
+ */
+#define OMR_SCAN_SERVER_CELLS 33
+#define OMR_SCAN_PATH_CELLS 33
+struct omr_scan_cells {
 	__u64 entries; /* that remain */
 	__u64 collected;
-	struct omr_flow_sum path[OMR_MAX_PATHS];
-	struct omr_flow_sum server[OMR_SCAN_SERVERS];
+	struct omr_flow_sum cell[OMR_SCAN_SERVER_CELLS][OMR_SCAN_PATH_CELLS];
 };
 
 struct omr_flow_row {
@@ -87,6 +92,6 @@ struct omr_scan_top {
 /* omr_scan_state[0]: one walk at a time, of whoever holds the lock of the bpffs. */
 struct omr_scan_state {
 	struct omr_scan_order order;
-	struct omr_scan_result result;
+	struct omr_scan_cells cells;
 	struct omr_scan_top top;
 };

@@ -11,7 +11,7 @@
 /* One table during a walk by batches. Keys and values are those of the current batch. */
 struct walk {
 	const struct omr_scan_order *order;
-	struct omr_scan_result *result;
+	struct omr_scan_cells *cells;
 	struct omr_flow_row *rows; /* a heap, the last in order on top, until it is sorted */
 	__u32 row_count;
 	int fd;
@@ -34,6 +34,40 @@ void omr_scan_set_servers(struct omr_scan_order *order, const struct omr_scan_se
 		server->next = *slot;
 		*slot = (__u8)(i + 1);
 	}
+}
+
+/* --- sums ----------------------------------------------------------------------------------- */
+
+static void add(struct omr_flow_sum *sum, const struct omr_flow_sum *cell)
+{
+	sum->tx_bytes += cell->tx_bytes;
+	sum->rx_bytes += cell->rx_bytes;
+	sum->retransmitted_segments += cell->retransmitted_segments;
+	sum->spurious_segments += cell->spurious_segments;
+	sum->srtt_us8 += cell->srtt_us8;
+	if (cell->sampled && (!sum->sampled || cell->srtt_us8_min < sum->srtt_us8_min))
+		sum->srtt_us8_min = cell->srtt_us8_min;
+	sum->sampled += cell->sampled;
+	sum->open += cell->open;
+	sum->subflows += cell->subflows;
+	sum->handshakes += cell->handshakes;
+	omr_sum_arrival(sum, cell->arrived_j);
+}
+
+static void sum_up(struct omr_scan_result *result, const struct omr_scan_cells *cells)
+{
+	memset(result, 0, sizeof(*result));
+	result->entries = cells->entries;
+	result->collected = cells->collected;
+	for (int server = 0; server < OMR_SCAN_SERVER_CELLS; server++)
+		for (int path = 0; path < OMR_SCAN_PATH_CELLS; path++) {
+			const struct omr_flow_sum *cell = &cells->cell[server][path];
+
+			if (server)
+				add(&result->server[server - 1], cell);
+			if (path)
+				add(&result->path[path - 1], cell);
+		}
 }
 
 /* --- the rows with the most bytes ----------------------------------------------------------- */
@@ -124,13 +158,13 @@ static void fold(struct walk *walk, const void *key, const struct omr_flow *flow
 	const struct omr_flow_key6 *key6 = key;
 
 	if (omr_flow_due(walk->order, flow) && collect(walk, key)) {
-		walk->result->collected++;
+		walk->cells->collected++;
 		return;
 	}
 	if (walk->family == 4)
-		omr_fold(walk->order, walk->result, &key4->remote_be, 1, flow);
+		omr_fold(walk->order, walk->cells, &key4->remote_be, 1, flow);
 	else
-		omr_fold(walk->order, walk->result, key6->remote_be, 4, flow);
+		omr_fold(walk->order, walk->cells, key6->remote_be, 4, flow);
 	keep_row(walk, key, flow);
 }
 
@@ -158,25 +192,34 @@ static int walk_table(struct walk *walk)
 	return 0;
 }
 
+static int walk_tables(struct walk *walk, int flows4_fd, int flows6_fd)
+{
+	int error;
+
+	walk->fd = flows4_fd;
+	walk->family = 4;
+	error = walk_table(walk);
+	if (error)
+		return error;
+	walk->fd = flows6_fd;
+	walk->family = 6;
+	return walk_table(walk);
+}
+
 int omr_scan_by_batches(int flows4_fd, int flows6_fd, const struct omr_scan_order *order,
                         struct omr_scan_result *result, struct omr_flow_row *rows)
 {
-	struct walk walk = {.order = order, .result = result, .rows = rows};
+	struct walk walk = {.order = order, .rows = rows};
 	int error = -ENOMEM;
 
-	memset(result, 0, sizeof(*result));
+	walk.cells = calloc(1, sizeof(*walk.cells));
 	walk.keys = malloc(BATCH * sizeof(struct omr_flow_key6));
 	walk.values = malloc(BATCH * sizeof(struct omr_flow));
-	if (walk.keys && walk.values) {
-		walk.fd = flows4_fd;
-		walk.family = 4;
-		error = walk_table(&walk);
-	}
-	if (!error) {
-		walk.fd = flows6_fd;
-		walk.family = 6;
-		error = walk_table(&walk);
-	}
+	if (walk.cells && walk.keys && walk.values)
+		error = walk_tables(&walk, flows4_fd, flows6_fd);
+	if (!error)
+		sum_up(result, walk.cells);
+	free(walk.cells);
 	free(walk.keys);
 	free(walk.values);
 	if (error)
@@ -216,7 +259,7 @@ int omr_scan_in_kernel(int program_fd, int state_fd, const struct omr_scan_order
 		state->top.least_bytes = ~0ULL;
 	error = run_scan(program_fd, state_fd, state);
 	if (!error) {
-		*result = state->result;
+		sum_up(result, &state->cells);
 		memcpy(rows, state->top.row, state->top.count * sizeof(*rows));
 		qsort(rows, state->top.count, sizeof(*rows), in_order);
 		error = (int)state->top.count;

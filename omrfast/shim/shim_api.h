@@ -137,6 +137,13 @@ int omr_read_links(int links_fd, struct omr_link_row *out, __u32 room);
 
 /* --- flows.c ------------------------------------------------------------------------------ */
 
+struct omr_scan_result {
+	__u64 entries; /* that remain */
+	__u64 collected;
+	struct omr_flow_sum path[OMR_MAX_PATHS];
+	struct omr_flow_sum server[OMR_SCAN_SERVERS];
+};
+
 /* Whom to count one by one: at most OMR_SCAN_SERVERS; `next` is filled in here. */
 void omr_scan_set_servers(struct omr_scan_order *order, const struct omr_scan_server *servers,
                           __u32 count);
