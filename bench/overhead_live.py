@@ -59,7 +59,6 @@ class Net:
         self.offloads = offloads
         self.names = [f"omr-overhead-{os.getpid()}-{role}" for role in "crs"]
         self.client, self.router, self.server = self.names
-        self._iperf: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Net:
         try:
@@ -70,9 +69,6 @@ class Net:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._iperf:
-            self._iperf.kill()
-            self._iperf.wait()
         for name in self.names:
             netns.remove(name)
 
@@ -94,21 +90,25 @@ class Net:
             devices.route(name, "::/0", f"fd92:{via[1]}")
         netns.sysctl(self.router, {"net/ipv4/ip_forward": 1, "net/ipv6/conf/all/forwarding": 1})
         self.ifindex = netns.call(self.router, socket.if_nametoindex, "wan")
-        self._serve()
 
-    def _serve(self) -> None:
-        command = ["iperf3", "-s", "-p", str(PORT)]
-        self._iperf = netns.spawn(
-            self.server, command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        listening = f":{PORT:04X} " + "0" * 32 + ":0000 0A"
-        deadline = time.monotonic() + DEADLINE
-        while listening not in netns.call(
-            self.server, Path("/proc/thread-self/net/tcp6").read_text
-        ):
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"iperf3 does not listen after {DEADLINE:.0f} s")
-            time.sleep(0.05)
+    @contextmanager
+    def _serving(self) -> Iterator[None]:
+        """A server for one transfer: one that has just served another may still be busy."""
+        command = ["iperf3", "-s", "-1", "-p", str(PORT)]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        server = netns.spawn(self.server, command, **quiet)
+        try:
+            listening = f":{PORT:04X} " + "0" * 32 + ":0000 0A"
+            deadline = time.monotonic() + DEADLINE
+            sockets = Path("/proc/thread-self/net/tcp6")
+            while listening not in netns.call(self.server, sockets.read_text):
+                if time.monotonic() > deadline:
+                    raise RuntimeError(f"iperf3 does not listen after {DEADLINE:.0f} s")
+                time.sleep(0.02)
+            yield
+        finally:
+            server.kill()
+            server.wait()
 
     def bits_per_second(self, traffic: Traffic, seconds: int) -> float:
         """Goodput of one transfer at its receiver. RuntimeError if iperf3 fails.
@@ -120,11 +120,16 @@ class Net:
                    "-t", str(seconds), "-O", str(warm_up), "-C", "cubic"]  # fmt: skip
         if not traffic.upload:
             command.append("-R")
-        process = netns.spawn(self.client, command, stdout=subprocess.PIPE)
-        text, _ = process.communicate(timeout=seconds + WARM_UP + DEADLINE)
-        result = json.loads(text)
+        with self._serving():
+            process = netns.spawn(self.client, command, stdout=subprocess.PIPE)
+            try:
+                output, _ = process.communicate(timeout=seconds + WARM_UP + DEADLINE)
+            finally:
+                process.kill()
+                process.wait()
+        result = json.loads(output)
         if process.returncode or "error" in result:
-            raise RuntimeError(f"iperf3, {traffic.name}: {result.get('error', text)}")
+            raise RuntimeError(f"iperf3, {traffic.name}: {result.get('error', output)}")
         return float(result["end"]["sum_received"]["bits_per_second"])
 
     @contextmanager
