@@ -4,6 +4,7 @@
 
 #include "native.h"
 
+#include "../../bpf/fold.h"
 #include "../../bpf/parse.h"
 
 enum {
@@ -122,18 +123,6 @@ int omr_replay_pass(struct omr_replay_target *target, const void *data,
 	return noted;
 }
 
-static int state_of(const struct omr_flow *flow)
-{
-	__u16 tx = flow->tx.flags, rx = flow->rx.flags;
-
-	if (tx & (OMR_TX_RST | OMR_TX_FASTCLOSE) || rx & (OMR_RX_RST | OMR_RX_FASTCLOSE) ||
-	    (tx & OMR_TX_FIN && rx & OMR_RX_FIN))
-		return OMR_FLOW_CLOSED;
-	if (tx & OMR_TX_FIN || rx & OMR_RX_FIN)
-		return OMR_FLOW_CLOSING;
-	return !(rx & OMR_RX_ACK) && tx & OMR_TX_SYN ? OMR_FLOW_HANDSHAKE : OMR_FLOW_ESTABLISHED;
-}
-
 int omr_replay_row(struct omr_flow_row *row, const void *key, __u32 key_size,
                    const struct omr_flow *flow)
 {
@@ -154,6 +143,6 @@ int omr_replay_row(struct omr_flow_row *row, const void *key, __u32 key_size,
 	}
 	row->family = key_size == sizeof(*v4) ? 4 : 6;
 	row->flow = *flow;
-	row->state = (__u8)state_of(flow);
+	row->state = (__u8)omr_flow_state(flow);
 	return 0;
 }
