@@ -29,7 +29,7 @@ from bench.overhead_live import Live, measure_live
 from bench.overhead_live import text as live_text
 from bench.overhead_packets import KINDS, PLACES, Kind, Place
 from bench.overhead_picture import draw
-from bench.overhead_runs import MANY, Bench, Figures, compile_object, measure
+from bench.overhead_runs import FEW, MANY, Bench, Figures, compile_object, measure
 from omrfast.shim import api
 
 ABOVE_PARSE_NS = 60
@@ -106,16 +106,18 @@ class Plan:
 
 def plans(quick: bool, rounds: int) -> list[Plan]:
     few = api.DEFAULT_FLOWS
+    tc = tuple(place for place in PLACES if place.hook == "TC")
     if quick:
-        many = tuple(p for p in PLACES if p.version == 4 and p.hook == "TC")
         return [
             Plan(1, few, HOT_KINDS, PLACES, 3),
             Plan(10_000, few, ("data",), PLACES[:3], 3),
-            Plan(1_000_000, 1_000_000, ("data",), many, 1),
+            Plan(1_000_000, 1_000_000, ("data",), tc[:2], 1),
         ]
     return [
         Plan(1, few, HOT_KINDS, PLACES, rounds),
-        Plan(10_000, few, MANY_KINDS, PLACES, rounds),
+        # Not at XDP: what the kernel does before it runs an XDP program empties the caches.
+        Plan(FEW, few, ("data, sampled",), tc, rounds),
+        Plan(10_000, few, ("ACK", "data"), PLACES, rounds),
         Plan(1_000_000, 1_000_000, MANY_KINDS, PLACES, max(rounds // 4, 1)),
     ]
 

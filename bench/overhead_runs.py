@@ -51,6 +51,8 @@ STAMP_STEP = 20_000
 """Ticks between the timestamps of one run and those of the next."""
 PEER_BEGIN = 0x20000000
 REPEAT = 200_000
+FEW = 1000
+"""Up to so many flows come in the order of their making: what they need is in the caches."""
 MANY = 100_000
 """From so many flows on, one packet of each is a run."""
 COUNTERS = (
@@ -291,7 +293,7 @@ def measure(
             if system is not None:
                 numbers = bench.begin(system, place, kind, flows)
             before = bench.counted(place)
-            length = bench.set_order(flows, shuffled=flows > 1)
+            length = bench.set_order(flows, shuffled=flows > FEW)
             result.advancing.append(bench.advance(program, place, kind, numbers, length, repeat))
             if system is bench.omrfast:
                 bench.check(before, place, kind, repeat)
