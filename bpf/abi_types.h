@@ -102,7 +102,8 @@ enum omr_flow_tx_flag {
 	OMR_TX_FAIL = 2048,       /* MP_FAIL */
 	OMR_TX_INFINITE = 4096,   /* a DSS mapping of length 0: from then on plain TCP */
 	OMR_TX_V0 = 8192,         /* our handshake option said version 0 (RFC 6824) */
-	OMR_TX_DATA_SEQ = 16384,  /* data_word is of our sequence numbers, not of our data ACKs */
+	OMR_TX_DATA_SEQ = 16384,  /* data_word (if valid) is of our sequence numbers, not of our
+	                           * data ACKs */
 	OMR_TX_CAUGHT_UP = 32768, /* our last ACK covered all that had arrived */
 };
 
@@ -350,7 +351,7 @@ enum omr_sample_source {
 struct omr_replay {
 	struct omr_clock now;
 	__u32 wire_len; /* length of the packet on the wire; 0: as long as the data handed in */
-	/* results, cleared by the programs at each packet */
+	/* results, cleared by the programs at each packet of a device that is ours */
 	__u32 sample_us;    /* valid unless sample_source is OMR_SAMPLE_NONE */
 	__u8 sample_source; /* enum omr_sample_source */
 	__u8 began;         /* a flow entry was made */

@@ -23,223 +23,135 @@
 #define OMR_DATAPATH_H
 
 #include "arrived.h"
+#include "event.h"
+#include "knock.h"
 #include "parse.h"
-#include "passage.h"
 #include "path.h"
 #include "replay.h"
 #include "sent.h"
 
-OMR_INLINE void omr_event_addresses(struct omr_event *event, const struct omr_packet *p)
+/*
+ * A packet that leaves begins a flow; `before` is the entry of an earlier connection, or NULL.
+ * Returns whether there is an entry now.
+ */
+OMR_RARE int omr_flow_open(struct omr_passage *w, struct omr_flow *before)
 {
-	if (p->family == 4) {
-		__builtin_memcpy(event->local_be, &p->key.v4.local_be, 4);
-		__builtin_memcpy(event->remote_be, &p->key.v4.remote_be, 4);
-		event->local_port_be = p->key.v4.local_port_be;
-		event->remote_port_be = p->key.v4.remote_port_be;
-	} else {
-		__builtin_memcpy(event->local_be, p->key.v6.local_be, 16);
-		__builtin_memcpy(event->remote_be, p->key.v6.remote_be, 16);
-		event->local_port_be = p->key.v6.local_port_be;
-		event->remote_port_be = p->key.v6.remote_port_be;
-	}
-}
+	struct omr_path_counters *counters;
 
-/* What the flow knows, and the B bit that this packet carries. */
-OMR_INLINE void omr_event_flow(struct omr_event *event, const struct omr_packet *p,
-                               const struct omr_flow *flow)
-{
-	event->family = p->family;
-	event->tcp_flags = p->tcp_flags;
-	event->key_be = flow->rx.flags & OMR_RX_KEY ? flow->tx.connection.key_be : 0;
-	event->token_be = flow->rx.flags & OMR_RX_KEY ? 0 : flow->tx.connection.join.token_be;
-	event->local_id = flow->tx.local_id;
-	event->remote_id = flow->tx.remote_id;
-	event->backup = (p->mptcp & OMR_MP_PRIO) ? p->mp_prio : p->mp_backup;
-	omr_event_addresses(event, p);
-}
-
-/* Sends one event, or counts that it could not be sent. `flow` is NULL for OMR_EVENT_BUSY. */
-OMR_INLINE void omr_emit(struct omr_passage *w, struct omr_path_counters *counters, __u32 kind,
-                         const struct omr_flow *flow)
-{
-	__u32 index = (w->frame.path - 1) * OMR_EVENT_KINDS + kind;
-	struct omr_event_gate *gate = event_gate(index);
-	struct omr_event *event;
-
-	if (!gate)
-		return;
-	event = omr_gate_passes(gate, w->now_j, omr_hz) ? event_reserve() : 0;
-	if (!event) {
-		counters->events_suppressed++;
-		return;
-	}
-	__builtin_memset(event, 0, sizeof(*event));
-	event->at_ns = now_ns();
-	event->kind = kind;
-	event->path = w->frame.path;
-	event->direction = w->frame.direction;
-	if (flow)
-		omr_event_flow(event, &w->packet, flow);
-	event_submit(event);
-}
-
-OMR_INLINE void omr_emit_all(struct omr_passage *w, struct omr_path_counters *counters,
-                             const struct omr_flow *flow)
-{
-	__u32 kind;
-
-#pragma GCC unroll 4
-	for (kind = OMR_EVENT_FLOW_OPEN; kind <= OMR_EVENT_PRIORITY; kind++)
-		if (w->effect.events >> kind & 1)
-			omr_emit(w, counters, kind, flow);
-}
-
-OMR_INLINE struct omr_knock *omr_knock_slot(const struct omr_packet *p)
-{
-	const __u32 *words = (const __u32 *)&p->key.v6;
-	__u32 mix = 0;
-	int i;
-
-#pragma GCC unroll 9
-	for (i = 0; i < 9; i++)
-		mix = (mix ^ words[i]) * 0x9e3779b1;
-	return knock_of(mix >> 24);
-}
-
-/* An MP_JOIN SYN arrives: what it says may be wanted by our answer. */
-OMR_INLINE void omr_knock_note(const struct omr_packet *p)
-{
-	struct omr_knock *knock = omr_knock_slot(p);
-
-	if (!knock)
-		return;
-	knock->family = 0;
-	__builtin_memcpy(&knock->key, &p->key, sizeof(knock->key));
-	knock->token_be = p->mp_token_be;
-	knock->remote_id = p->mp_id;
-	knock->backup = p->mp_backup;
-	knock->family = p->family;
-}
-
-/* Our SYN-ACK to an MP_JOIN leaves. */
-OMR_INLINE void omr_knock_answer(struct omr_flow *flow, const struct omr_packet *p)
-{
-	struct omr_knock *knock = omr_knock_slot(p);
-	const __u32 *words = (const __u32 *)&p->key.v6;
-	int i;
-
-	if (!knock || knock->family != p->family)
-		return;
-#pragma GCC unroll 9
-	for (i = 0; i < 9; i++)
-		if (((const __u32 *)&knock->key)[i] != words[i])
-			return;
-	flow->tx.connection.join.token_be = knock->token_be;
-	flow->tx.remote_id = knock->remote_id;
-	flow->rx.flags |= OMR_RX_MPTCP | OMR_RX_JOIN | (knock->backup ? OMR_RX_BACKUP : 0);
-	knock->family = 0;
-}
-
-/* The flow of a packet that leaves, made if need be; NULL if it has none. */
-OMR_INLINE struct omr_flow *omr_flow_of_sent(struct omr_passage *w,
-                                             struct omr_path_counters *counters)
-{
-	struct omr_flow *flow = flow_lookup(&w->packet);
-
-	if (flow && !omr_flow_is_stale(flow, &w->packet)) {
-		omr_flow_sent(flow, &w->packet, &w->frame, w->segments, w->now_j, &w->effect);
-		return flow;
-	}
-	if (w->packet.tcp_flags & OMR_TCP_RST)
+	if (!w)
 		return 0;
-	omr_flow_begin(&w->first, &w->packet, w->now_j, &w->effect);
+	counters = path_counters(w->frame.path - 1);
+	if (!counters || (w->packet.tcp_flags & OMR_TCP_RST))
+		return 0;
+	omr_flow_begin(w, &w->first);
 	if ((w->packet.mptcp & OMR_MP_JOIN) && (w->first.tx.flags & OMR_TX_SERVER))
-		omr_knock_answer(&w->first, &w->packet);
-	if (flow)
-		omr_replay_replaced(flow);
+		omr_knock_answer(w);
+	if (before)
+		omr_replay_replaced(before);
 	if (flow_insert(&w->packet, &w->first)) {
 		counters->flows_refused++;
-		w->effect.events = 0;
+		w->events = 0;
+		w->arm = OMR_ARM_NONE;
 		return 0;
 	}
 	counters->flows_opened++;
 	omr_replay_began();
-	return flow_lookup(&w->packet);
+	return 1;
 }
 
 OMR_INLINE void omr_tcp_sent(struct omr_passage *w, struct omr_path_counters *counters)
 {
-	struct omr_flow *flow = omr_flow_of_sent(w, counters);
+	struct omr_flow *flow = flow_lookup(&w->packet);
 
 	if (w->packet.payload)
 		counters->tx_segments += w->segments;
+	if (OMR_LIKELY(flow && !omr_flow_is_stale(flow, &w->packet)))
+		omr_flow_sent(w, flow);
+	else
+		flow = omr_flow_open(w, flow) ? flow_lookup(&w->packet) : 0;
 	if (!flow)
 		return;
-	omr_flow_sent_volume(&flow->tx, &w->packet, &w->frame, w->bytes, w->segments);
-	counters->retransmitted_segments += w->effect.repeated;
-	counters->syn_retransmissions += w->effect.syn_again;
-	if (w->effect.arm_sample)
-		omr_sample_arm(flow, w->effect.sample_ack, now_ns());
-	else if (w->effect.arm_echo)
+	omr_flow_sent_volume(w, &flow->tx);
+	if (OMR_UNLIKELY(w->effect.repeated))
+		counters->retransmitted_segments += w->effect.repeated;
+	if (OMR_UNLIKELY(w->effect.syn_again))
+		counters->syn_retransmissions++;
+	if (w->arm == OMR_ARM_SAMPLE)
+		omr_sample_arm(flow, w->sample_ack, now_ns());
+	else if (w->arm == OMR_ARM_ECHO)
 		omr_echo_arm(flow, w->packet.tsval, now_ns());
-	if (w->effect.events)
-		omr_emit_all(w, counters, flow);
+	if (OMR_UNLIKELY(w->events))
+		omr_emit_all(w, flow);
 }
 
-OMR_INLINE void omr_rtt_measured(struct omr_passage *w, struct omr_path_counters *counters,
-                                 struct omr_flow *flow, __u32 us, __u8 source)
+OMR_INLINE void omr_rtt_measured(struct omr_passage *w, struct omr_flow *flow, __u32 us,
+                                 __u8 source)
 {
+	struct omr_path_counters *counters = path_counters(w->frame.path - 1);
 	struct omr_path_rtt *histogram = path_rtt(w->frame.path - 1);
 	__u64 bucket = omr_hist_bucket(us);
 
-	omr_replay_sample(us, source);
+	if (!counters || !histogram)
+		return;
 	omr_path_rtt_sample(counters, us, omr_estimate(&flow->rx, us), w->now_j);
 	/* The compiler knows that the bound holds; the verifier must see it checked (64 bits, so
 	 * that what is compared is what indexes). */
 	__asm__ __volatile__("" : "+r"(bucket));
-	if (histogram && bucket < OMR_HIST_BUCKETS)
+	if (bucket < OMR_HIST_BUCKETS)
 		histogram->bucket[bucket]++;
+	omr_replay_sample(us, source);
 }
 
 /* A sample may have ended by acknowledgement, by echo, or by both: one measurement is enough. */
-OMR_INLINE void omr_sample_ended(struct omr_passage *w, struct omr_path_counters *counters,
-                                 struct omr_flow *flow)
+OMR_RARE int omr_sample_ended(struct omr_passage *w, struct omr_flow *flow)
 {
-	int first = w->effect.events >> OMR_EVENT_FLOW_READY & 1; /* acknowledgement */
-	__u64 now = now_ns();
+	__u64 now;
 	__u32 us;
 
+	if (!w || !flow)
+		return 0;
+	now = now_ns();
 	if (w->effect.sent_stamp) {
-		omr_rtt_measured(w, counters, flow, omr_sample_us(w->effect.sent_stamp, now),
-		                 first ? OMR_SAMPLE_HANDSHAKE : OMR_SAMPLE_DATA);
-		return;
+		us = omr_sample_us(w->effect.sent_stamp, now);
+		omr_rtt_measured(w, flow, us,
+		                 w->effect.handshake ? OMR_SAMPLE_HANDSHAKE : OMR_SAMPLE_DATA);
+		return 1;
 	}
 	us = omr_sample_us(w->effect.echo_stamp, now);
 	if (omr_echo_dense(w->effect.gap_j, us, omr_hz))
-		omr_rtt_measured(w, counters, flow, us, OMR_SAMPLE_ECHO);
+		omr_rtt_measured(w, flow, us, OMR_SAMPLE_ECHO);
+	return 1;
+}
+
+/* What of a packet that arrived out of the ordinary the path counts. */
+OMR_INLINE void omr_path_oddities(struct omr_path_counters *counters, const struct omr_effect *e,
+                                  const struct omr_flow *flow)
+{
+	/* What still comes after we closed is the rest of an outage, not the path's loss. */
+	if (e->repeated && !(OMR_READ(flow->tx.flags) & (OMR_TX_FIN | OMR_TX_RST)))
+		counters->refilled_segments += e->repeated;
+	if (e->reordered)
+		counters->reordered_segments += e->reordered;
+	if (e->spurious)
+		counters->spurious_segments += e->spurious;
 }
 
 OMR_INLINE void omr_tcp_arrived(struct omr_passage *w, struct omr_path_counters *counters)
 {
-	struct omr_flow *flow;
+	struct omr_flow *flow = flow_lookup(&w->packet);
 
 	if (w->packet.payload)
 		counters->rx_segments += w->segments;
-	if ((w->packet.mptcp & OMR_MP_JOIN) &&
-	    (w->packet.tcp_flags & (OMR_TCP_SYN | OMR_TCP_ACK)) == OMR_TCP_SYN)
-		omr_knock_note(&w->packet);
-	flow = flow_lookup(&w->packet);
-	if (!flow || !omr_flow_arrived(flow, &w->packet, &w->frame, w->segments, w->bytes, w->now_j,
-	                               &w->effect))
+	if (OMR_UNLIKELY((w->packet.mptcp & OMR_MP_JOIN) &&
+	                 (w->packet.tcp_flags & (OMR_TCP_SYN | OMR_TCP_ACK)) == OMR_TCP_SYN))
+		omr_knock_note(w);
+	if (!flow || !omr_flow_arrived(w, flow, omr_hz))
 		return;
-	/* What still comes after we closed is the rest of an outage, not the path's loss. */
-	if (!(OMR_READ(flow->tx.flags) & (OMR_TX_FIN | OMR_TX_RST)))
-		counters->refilled_segments += w->effect.repeated;
-	counters->spurious_segments += w->effect.spurious;
+	omr_path_oddities(counters, &w->effect, flow);
 	if (w->effect.sent_stamp || w->effect.echo_stamp)
-		omr_sample_ended(w, counters, flow);
-	if (w->effect.events)
-		omr_emit_all(w, counters, flow);
+		omr_sample_ended(w, flow);
+	if (OMR_UNLIKELY(w->events))
+		omr_emit_all(w, flow);
 }
 
 OMR_INLINE void omr_packet_left(struct omr_passage *w, struct omr_path_counters *counters,
@@ -250,13 +162,15 @@ OMR_INLINE void omr_packet_left(struct omr_passage *w, struct omr_path_counters 
 
 	counters->tx_bytes += w->bytes;
 	counters->tx_packets += w->segments;
-	if (parsed == OMR_PARSED_TCP) {
+	if (OMR_LIKELY(parsed == OMR_PARSED_TCP)) {
 		omr_tcp_sent(w, counters);
 		asks = omr_tcp_asks(&w->packet) || w->effect.keep_alive;
 	}
-	live = w->packet.alive ? path_live(w->frame.path - 1) : 0;
-	if (live && omr_live_sent(live, asks, w->now_j, omr_hz))
-		omr_emit(w, counters, OMR_EVENT_BUSY, 0);
+	live = omr_proves_life(&w->packet, parsed) ? path_live(w->frame.path - 1) : 0;
+	if (live && OMR_UNLIKELY(omr_live_sent(live, asks, w->now_j, omr_hz))) {
+		w->events = 1 << OMR_EVENT_BUSY;
+		omr_emit_all(w, 0);
+	}
 }
 
 OMR_INLINE void omr_packet_arrived(struct omr_passage *w, struct omr_path_counters *counters,
@@ -266,17 +180,21 @@ OMR_INLINE void omr_packet_arrived(struct omr_passage *w, struct omr_path_counte
 
 	counters->rx_bytes += w->bytes;
 	counters->rx_packets += w->segments;
-	live = w->packet.alive ? path_live(w->frame.path - 1) : 0;
+	live = omr_proves_life(&w->packet, parsed) ? path_live(w->frame.path - 1) : 0;
 	if (live)
 		omr_live_arrived(live, w->now_j);
-	if (parsed == OMR_PARSED_TCP)
+	if (OMR_LIKELY(parsed == OMR_PARSED_TCP))
 		omr_tcp_arrived(w, counters);
+	else if (w->packet.icmp_error)
+		counters->icmp_errors++;
 }
 
-OMR_INLINE void omr_count_unparsed(struct omr_path_counters *counters, __u32 reason)
+/* Why the packet, or an option of it, is not used; -1: all is. */
+OMR_INLINE int omr_unused(const struct omr_packet *p, int parsed)
 {
-	omr_path_unparsed(counters, reason);
-	omr_replay_unparsed(reason);
+	if (OMR_UNLIKELY(parsed < 0))
+		return -1 - parsed;
+	return p->options & OMR_OPTION_BAD ? OMR_UNPARSED_OPTIONS : -1;
 }
 
 /*
@@ -285,19 +203,25 @@ OMR_INLINE void omr_count_unparsed(struct omr_path_counters *counters, __u32 rea
  */
 OMR_INLINE void omr_packet_passed(struct omr_passage *w, int parsed)
 {
-	struct omr_path_counters *counters = path_counters(w->frame.path - 1);
+	struct omr_path_counters *counters;
+	int reason;
 
+	OMR_FORGET();
+	counters = path_counters(w->frame.path - 1);
+	reason = omr_unused(&w->packet, parsed);
 	if (!counters)
 		return;
-	omr_replay_clear();
 	w->now_j = now_j();
 	w->segments = omr_wire_packets(&w->frame, &w->packet);
 	w->bytes = omr_wire_bytes(&w->frame, &w->packet, w->segments);
+	w->events = 0;
+	w->arm = OMR_ARM_NONE;
 	__builtin_memset(&w->effect, 0, sizeof(w->effect));
-	if (parsed < 0)
-		omr_count_unparsed(counters, -1 - parsed);
-	if (w->packet.options & OMR_OPTION_BAD)
-		omr_count_unparsed(counters, OMR_UNPARSED_OPTIONS);
+	omr_replay_clear();
+	if (OMR_UNLIKELY(reason >= 0)) {
+		omr_path_unparsed(counters, reason);
+		omr_replay_unparsed(reason);
+	}
 	if (w->frame.direction == OMR_EGRESS)
 		omr_packet_left(w, counters, parsed);
 	else

@@ -8,6 +8,8 @@
 #include <bpf/bpf_helpers.h>
 
 #include "abi.h"
+
+#define OMR_RARE __attribute__((noinline))
 #include "passage.h"
 
 /* Filled in by the loader before the programs are verified. */

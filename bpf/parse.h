@@ -18,6 +18,9 @@ enum {
 	OMR_EXTENSIONS_FOLLOWED = 4,
 	OMR_UDP_HEADER = 8,
 
+	OMR_TYPE_IPV4 = 0x0800,
+	OMR_TYPE_IPV6 = 0x86dd,
+
 	OMR_PROTO_HOPOPTS = 0,
 	OMR_PROTO_ICMP = 1,
 	OMR_PROTO_TCP = 6,
@@ -30,10 +33,16 @@ enum {
 
 	OMR_ND_FIRST = 133, /* RFC 4861: router solicitation to redirect */
 	OMR_ND_LAST = 137,
+	OMR_ICMPV6_ERRORS = 4, /* RFC 4443: types 1 to this */
+
+	OMR_JUMBO_OPTION = 0xc204, /* RFC 2675: type and length */
+	OMR_JUMBO_LEAST = 65536,
 
 	/* both ports, local first */
 	OMR_PORTS_V4 = __builtin_offsetof(struct omr_flow_key4, local_port_be),
 	OMR_PORTS_V6 = __builtin_offsetof(struct omr_flow_key6, local_port_be),
+
+	OMR_OFFSET_MASK = 0x3fff, /* of a header's place: four extension headers of 2 KiB fit */
 };
 
 /* TCP, RFC 9293 section 3.1. `room` is what the IP header leaves for it. */
@@ -76,36 +85,56 @@ OMR_INLINE void omr_parse_ports(struct omr_packet *p, const struct omr_cursor *c
 		__builtin_memcpy((__u8 *)&p->key + OMR_PORTS_V6, &ports, sizeof(ports));
 }
 
+/* RFC 792: unreachable, quench, redirect, time exceeded, parameter problem. */
+OMR_INLINE int omr_is_icmp_error(__u8 type)
+{
+	return type == 3 || type == 4 || type == 5 || type == 11 || type == 12;
+}
+
+/* Only the type is read, never what an error quotes. */
+OMR_INLINE int omr_parse_icmp(struct omr_packet *p, const struct omr_cursor *c, __u32 room)
+{
+	__u8 type;
+
+	if (!room || !omr_reaches(c, 1))
+		return OMR_REFUSE(OMR_UNPARSED_TRUNCATED);
+	type = c->at[0];
+	if (p->protocol == OMR_PROTO_ICMP) {
+		if (p->family == 4 && omr_is_icmp_error(type))
+			p->icmp_error = type;
+	} else if (p->family == 6) {
+		if (type >= OMR_ND_FIRST && type <= OMR_ND_LAST)
+			p->lifeless = 1;
+		else if (type && type <= OMR_ICMPV6_ERRORS)
+			p->icmp_error = type;
+	}
+	return OMR_PARSED_OTHER;
+}
+
 /* What follows IP. */
 OMR_INLINE int omr_parse_transport(struct omr_packet *p, struct omr_options *o,
                                    struct omr_cursor *c, __u32 room, int egress)
 {
-	if (p->protocol == OMR_PROTO_TCP) {
+	if (OMR_LIKELY(p->protocol == OMR_PROTO_TCP)) {
 		if (!omr_reaches(c, 4))
 			return OMR_REFUSE(OMR_UNPARSED_TRUNCATED);
 		omr_parse_ports(p, c, egress);
 		return omr_parse_tcp(p, o, c, room);
 	}
-	if (p->protocol == OMR_PROTO_UDP) {
+	if (p->protocol == OMR_PROTO_UDP)
 		p->headers += OMR_UDP_HEADER;
-		return OMR_PARSED_OTHER;
-	}
-	if (p->protocol == OMR_PROTO_ICMP || p->protocol == OMR_PROTO_ICMPV6) {
-		if (!room || !omr_reaches(c, 1))
-			return OMR_REFUSE(OMR_UNPARSED_TRUNCATED);
-		if (p->family == 6 && c->at[0] >= OMR_ND_FIRST && c->at[0] <= OMR_ND_LAST)
-			p->alive = 0;
-	}
+	if (p->protocol == OMR_PROTO_ICMP || p->protocol == OMR_PROTO_ICMPV6)
+		return omr_parse_icmp(p, c, room);
 	return OMR_PARSED_OTHER;
 }
 
 /* RFC 791. A super-packet above 64 KiB has no length in its header (BIG TCP): the frame's counts.
  */
 OMR_INLINE int omr_parse_ipv4(struct omr_packet *p, struct omr_options *o,
-                              const struct omr_frame *f, struct omr_cursor *c)
+                              const struct omr_frame *f, struct omr_cursor *c, int egress)
 {
-	int egress = f->direction == OMR_EGRESS;
-	__u32 header, total, room = f->len - p->headers, source_be, destination_be;
+	__u32 header, total, room = f->len - p->headers;
+	__u64 ends_be; /* source and destination, as they lie in memory */
 
 	if (!omr_reaches(c, OMR_IPV4_HEADER))
 		return OMR_REFUSE(OMR_UNPARSED_TRUNCATED);
@@ -118,33 +147,36 @@ OMR_INLINE int omr_parse_ipv4(struct omr_packet *p, struct omr_options *o,
 	if (total > room || !omr_reaches(c, header))
 		return OMR_REFUSE(OMR_UNPARSED_TRUNCATED);
 
-	source_be = omr_load32_be(c->at + 12);
-	destination_be = omr_load32_be(c->at + 16);
+	ends_be = omr_load64_be(c->at + 12);
+	if (!egress)
+		ends_be = ends_be << 32 | ends_be >> 32;
+	__builtin_memcpy(&p->key, &ends_be, sizeof(ends_be));
 	p->family = 4;
 	p->protocol = c->at[9];
 	p->headers += header;
-	p->key.v4.local_be = egress ? source_be : destination_be;
-	p->key.v4.remote_be = egress ? destination_be : source_be;
 	if (c->at[16] >= 224) /* multicast, reserved, broadcast */
-		p->alive = 0;
+		p->lifeless = 1;
 	if (omr_load16(c->at + 6) & 0x3fff) /* more fragments, or an offset */
 		return OMR_REFUSE(OMR_UNPARSED_FRAGMENT);
 	c->at += header;
 	return omr_parse_transport(p, o, c, total - header, egress);
 }
 
+OMR_INLINE int omr_is_extension(__u8 protocol)
+{
+	return protocol == OMR_PROTO_HOPOPTS || protocol == OMR_PROTO_ROUTING ||
+	       protocol == OMR_PROTO_DSTOPTS || protocol == OMR_PROTO_FRAGMENT ||
+	       protocol == OMR_PROTO_AH;
+}
+
 /*
- * One IPv6 extension header (RFC 8200 section 4, AH: RFC 4302): its length in bytes, 0 if the
- * protocol is none, or a refusal. The next protocol goes to p.
+ * One IPv6 extension header (RFC 8200 section 4, AH: RFC 4302): its length in bytes, or a refusal.
+ * The next protocol goes to p.
  */
 OMR_INLINE int omr_parse_extension(struct omr_packet *p, const struct omr_cursor *c, __u32 room)
 {
 	__u32 size;
 
-	if (p->protocol != OMR_PROTO_HOPOPTS && p->protocol != OMR_PROTO_ROUTING &&
-	    p->protocol != OMR_PROTO_DSTOPTS && p->protocol != OMR_PROTO_FRAGMENT &&
-	    p->protocol != OMR_PROTO_AH)
-		return 0;
 	if (room < 8 || !omr_reaches(c, 8))
 		return OMR_REFUSE(OMR_UNPARSED_TRUNCATED);
 	size = (c->at[1] + 1) * 8;
@@ -155,62 +187,98 @@ OMR_INLINE int omr_parse_extension(struct omr_packet *p, const struct omr_cursor
 		if (omr_load16(c->at + 2) & 0xfff9) /* an offset, or more to come */
 			return OMR_REFUSE(OMR_UNPARSED_FRAGMENT);
 	}
+	if (size > room)
+		return OMR_REFUSE(OMR_UNPARSED_TRUNCATED);
 	p->protocol = c->at[0];
 	return size;
 }
 
 OMR_INLINE int omr_parse_extensions(struct omr_packet *p, struct omr_options *o,
-                                    struct omr_cursor *c, __u32 room, int egress)
+                                    struct omr_cursor *c, const __u8 *data, __u32 room, int egress)
 {
 	int i, size;
 
 #pragma GCC unroll 1
-	for (i = 0; i < OMR_EXTENSIONS_FOLLOWED + 1; i++) {
+	for (i = 0; i < OMR_EXTENSIONS_FOLLOWED; i++) {
+		if (!omr_is_extension(p->protocol))
+			break;
+		/* from memory, of which the verifier forgets what the last round made of it */
+		c->at = data + (*(volatile __u32 *)&p->headers & OMR_OFFSET_MASK);
 		size = omr_parse_extension(p, c, room);
 		if (size < 0)
 			return size;
-		if (!size)
-			return omr_parse_transport(p, o, c, room, egress);
-		if ((__u32)size > room)
-			return OMR_REFUSE(OMR_UNPARSED_TRUNCATED);
 		room -= size;
 		p->headers += size;
-		c->at += size & 0xfff;
 	}
-	return OMR_REFUSE(OMR_UNPARSED_EXTENSIONS);
+	if (omr_is_extension(p->protocol))
+		return OMR_REFUSE(OMR_UNPARSED_EXTENSIONS);
+	c->at = data + (*(volatile __u32 *)&p->headers & OMR_OFFSET_MASK);
+	return omr_parse_transport(p, o, c, room, egress);
 }
 
-/* RFC 8200. Payload length 0 with a super-packet: a jumbogram on its way to segmentation. */
-OMR_INLINE int omr_parse_ipv6(struct omr_packet *p, struct omr_options *o,
-                              const struct omr_frame *f, struct omr_cursor *c)
+/*
+ * What an IPv6 payload length of 0 stands for: with a super-packet the rest of the frame, else what
+ * the jumbo option says, which comes first (RFC 2675); without one nothing. Or a refusal.
+ */
+OMR_INLINE __s64 omr_jumbo_length(const struct omr_packet *p, const struct omr_frame *f,
+                                  const struct omr_cursor *c, __u32 room)
 {
-	int egress = f->direction == OMR_EGRESS, i;
-	__u32 room = f->len - p->headers, payload;
-	__u32 *source_be = egress ? p->key.v6.local_be : p->key.v6.remote_be;
-	__u32 *destination_be = egress ? p->key.v6.remote_be : p->key.v6.local_be;
+	__u32 length;
+
+	if (f->gso_size)
+		return room;
+	if (p->protocol != OMR_PROTO_HOPOPTS)
+		return 0;
+	if (!omr_reaches(c, 8))
+		return OMR_REFUSE(OMR_UNPARSED_TRUNCATED);
+	if (omr_load16(c->at + 2) != OMR_JUMBO_OPTION)
+		return 0;
+	length = omr_load32(c->at + 4);
+	return length < OMR_JUMBO_LEAST ? OMR_REFUSE(OMR_UNPARSED_MALFORMED) : (__s64)length;
+}
+
+OMR_INLINE void omr_parse_ends6(struct omr_packet *p, const __u8 *source_be, int egress)
+{
+	__u32 local = egress ? 0 : 16, i;
+	__u64 word_be;
+
+#pragma GCC unroll 4
+	for (i = 0; i < 32; i += 8) {
+		word_be = omr_load64_be(source_be + (i ^ local));
+		__builtin_memcpy((__u8 *)&p->key + i, &word_be, sizeof(word_be));
+	}
+}
+
+/* RFC 8200. */
+OMR_INLINE int omr_parse_ipv6(struct omr_packet *p, struct omr_options *o,
+                              const struct omr_frame *f, struct omr_cursor *c, const __u8 *data,
+                              int egress)
+{
+	__u32 room = f->len - p->headers - OMR_IPV6_HEADER;
+	__s64 payload;
 
 	if (!omr_reaches(c, OMR_IPV6_HEADER))
 		return OMR_REFUSE(OMR_UNPARSED_TRUNCATED);
 	if (c->at[0] >> 4 != 6)
 		return OMR_REFUSE(OMR_UNPARSED_MALFORMED);
 	payload = omr_load16(c->at + 4);
-	room -= OMR_IPV6_HEADER;
-	if (!payload && f->gso_size)
-		payload = room;
+	p->protocol = c->at[6];
+	p->family = 6;
+	p->headers += OMR_IPV6_HEADER;
+	if (c->at[24] == 0xff) /* multicast */
+		p->lifeless = 1;
+	omr_parse_ends6(p, c->at + 8, egress);
+	c->at += OMR_IPV6_HEADER;
+	if (OMR_UNLIKELY(!payload)) {
+		payload = omr_jumbo_length(p, f, c, room);
+		if (payload < 0)
+			return payload;
+	}
 	if (payload > room)
 		return OMR_REFUSE(OMR_UNPARSED_TRUNCATED);
-
-	p->family = 6;
-	p->protocol = c->at[6];
-	p->headers += OMR_IPV6_HEADER;
-	for (i = 0; i < 4; i++) {
-		source_be[i] = omr_load32_be(c->at + 8 + 4 * i);
-		destination_be[i] = omr_load32_be(c->at + 24 + 4 * i);
-	}
-	if (c->at[24] == 0xff) /* multicast */
-		p->alive = 0;
-	c->at += OMR_IPV6_HEADER;
-	return omr_parse_extensions(p, o, c, payload, egress);
+	if (OMR_LIKELY(p->protocol == OMR_PROTO_TCP))
+		return omr_parse_transport(p, o, c, payload, egress);
+	return omr_parse_extensions(p, o, c, data, payload, egress);
 }
 
 OMR_INLINE int omr_is_vlan(__u16 ethertype)
@@ -227,7 +295,7 @@ OMR_INLINE int omr_parse_ethernet(struct omr_packet *p, struct omr_cursor *c)
 	if (!omr_reaches(c, OMR_ETH_HEADER))
 		return OMR_REFUSE(OMR_UNPARSED_TRUNCATED);
 	if (c->at[0] & 1) /* group address */
-		p->alive = 0;
+		p->lifeless = 1;
 	ethertype = omr_load16(c->at + 12);
 	c->at += OMR_ETH_HEADER;
 	p->headers = OMR_ETH_HEADER;
@@ -249,34 +317,37 @@ OMR_INLINE int omr_parse_bare(const struct omr_cursor *c)
 	if (!omr_reaches(c, 1))
 		return OMR_REFUSE(OMR_UNPARSED_TRUNCATED);
 	if (c->at[0] >> 4 == 4)
-		return 0x0800;
-	return c->at[0] >> 4 == 6 ? 0x86dd : 0;
+		return OMR_TYPE_IPV4;
+	return c->at[0] >> 4 == 6 ? OMR_TYPE_IPV6 : 0;
 }
 
 /*
  * Reads a packet of `f->len` bytes of which [data, end) can be accessed; `o` is room to work in.
- * Returns enum omr_parsed or OMR_REFUSE(reason). After a refusal only p->headers, and p->alive for
- * fragments and long chains of extension headers, mean anything.
+ * Returns enum omr_parsed or OMR_REFUSE(reason). After a refusal only p->headers and what
+ * omr_proves_life() reads mean anything.
  */
 OMR_INLINE int omr_parse(struct omr_packet *p, struct omr_options *o, const struct omr_frame *f,
                          const __u8 *data, const __u8 *end)
 {
 	struct omr_cursor c = {.at = data, .end = end};
-	int type, parsed = OMR_PARSED_OTHER;
+	int type, egress = f->direction == OMR_EGRESS;
 
-	__builtin_memset(p, 0, sizeof(*p));
-	p->alive = 1;
+	p->marks = 0;
+	p->payload = 0;
+	p->headers = 0;
 	type = f->l2 == OMR_L2_ETHERNET ? omr_parse_ethernet(p, &c) : omr_parse_bare(&c);
-	if (type == 0x0800)
-		parsed = omr_parse_ipv4(p, o, f, &c);
-	else if (type == 0x86dd)
-		parsed = omr_parse_ipv6(p, o, f, &c);
-	else if (type < 0)
-		parsed = type;
-	if (!p->family || parsed == OMR_REFUSE(OMR_UNPARSED_TRUNCATED) ||
-	    parsed == OMR_REFUSE(OMR_UNPARSED_MALFORMED))
-		p->alive = 0;
-	return parsed;
+	if (type == OMR_TYPE_IPV4)
+		return omr_parse_ipv4(p, o, f, &c, egress);
+	if (type == OMR_TYPE_IPV6)
+		return omr_parse_ipv6(p, o, f, &c, data, egress);
+	return type < 0 ? type : OMR_PARSED_OTHER;
+}
+
+/* Whether a packet is a sign of life; `parsed` is omr_parse()'s result. */
+OMR_INLINE int omr_proves_life(const struct omr_packet *p, int parsed)
+{
+	return p->family && !p->lifeless && parsed != OMR_REFUSE(OMR_UNPARSED_TRUNCATED) &&
+	       parsed != OMR_REFUSE(OMR_UNPARSED_MALFORMED);
 }
 
 #endif

@@ -17,7 +17,7 @@
 #ifndef OMR_PATH_H
 #define OMR_PATH_H
 
-#include "packet.h"
+#include "rtt.h"
 
 enum {
 	OMR_HIST_SUB = 1 << OMR_HIST_SUB_BITS,
@@ -40,7 +40,7 @@ OMR_INLINE __u64 omr_wire_bytes(const struct omr_frame *f, const struct omr_pack
 	return f->len + (__u64)(packets - 1) * p->headers;
 }
 
-OMR_INLINE void omr_path_unparsed(struct omr_path_counters *c, __u32 reason)
+OMR_INLINE void omr_path_unparsed(struct omr_path_counters *c, __u64 reason)
 {
 	if (reason < OMR_UNPARSED_REASONS)
 		c->unparsed[reason]++;
@@ -67,9 +67,9 @@ OMR_INLINE __u32 omr_hist_bucket(__u32 us)
 	return bucket < OMR_HIST_BUCKETS ? bucket : OMR_HIST_BUCKETS - 1;
 }
 
-/* `deviation_us`: distance from the smoothed RTT of the sample's flow. */
-OMR_INLINE void omr_path_rtt_sample(struct omr_path_counters *c, __u32 us, __u32 deviation_us,
-                                    __u64 now_j)
+/* `surprise`: what the sample was to its flow. */
+OMR_INLINE void omr_path_rtt_sample(struct omr_path_counters *c, __u32 us,
+                                    struct omr_surprise surprise, __u64 now_j)
 {
 	__u32 epoch = now_j >> OMR_MIN_RTT_WINDOW_SHIFT;
 
@@ -82,7 +82,8 @@ OMR_INLINE void omr_path_rtt_sample(struct omr_path_counters *c, __u32 us, __u32
 		c->min_rtt_us = us;
 	c->rtt_samples++;
 	c->rtt_sum_us += us;
-	c->rtt_dev_sum_us += deviation_us;
+	c->rtt_dev_sum_us += surprise.deviation_us;
+	c->rtt_step_sum_us += surprise.step_us;
 }
 
 /* Returns whether an ask ends a quiet second (OMR_EVENT_BUSY). `hz`: jiffies per second. */

@@ -54,7 +54,7 @@ OMR_INLINE void omr_echo_arm(struct omr_flow *flow, __u32 tsval, __u64 now_ns)
 	OMR_WRITE(flow->tx.tsecho_no, flow->tx.tsecho_no + 1);
 }
 
-/* Karn's rule: something at or below the sample was sent again. */
+/* Karn's rule: something that begins at `seq` is sent again. */
 OMR_INLINE void omr_sample_cancel(struct omr_flow *flow, __u32 seq)
 {
 	if (omr_sample_open(flow) && omr_before(seq, flow->tx.sample_ack))
@@ -70,7 +70,7 @@ OMR_INLINE __u32 omr_sample_finish(struct omr_flow *flow, __u32 una, __u32 ack)
 	__u8 number = OMR_READ(flow->tx.sample_no);
 	__u32 sample_ack, stamp;
 
-	if (number == flow->rx.sample_done)
+	if (OMR_LIKELY(number == flow->rx.sample_done))
 		return 0;
 	sample_ack = OMR_READ(flow->tx.sample_ack);
 	if (omr_before(ack, sample_ack))
@@ -96,8 +96,9 @@ OMR_INLINE __u32 omr_echo_gap(struct omr_flow *flow, __u32 gap_j)
 }
 
 /*
- * A timestamp comes back (RFC 7323); TSecr 0 says nothing. Only the first packet that echoes it
- * tells the time, and only with payload: a bare acknowledgement may have been delayed.
+ * A timestamp comes back (RFC 7323); TSecr 0 says nothing, and what was never sent is forged. Only
+ * the first packet that echoes it tells the time, and only with payload: a bare acknowledgement may
+ * have been delayed.
  */
 OMR_INLINE __u32 omr_echo_finish(struct omr_flow *flow, const struct omr_packet *p)
 {
@@ -105,7 +106,8 @@ OMR_INLINE __u32 omr_echo_finish(struct omr_flow *flow, const struct omr_packet 
 	__u32 stamp;
 
 	if (number == flow->rx.tsecho_done || !p->tsecr ||
-	    omr_before(p->tsecr, OMR_READ(flow->tx.tsecho_val)))
+	    omr_before(p->tsecr, OMR_READ(flow->tx.tsecho_val)) ||
+	    omr_before(OMR_READ(flow->tx.tsval_max), p->tsecr))
 		return 0;
 	stamp = OMR_READ(flow->tx.tsecho_stamp);
 	flow->rx.echo_gap_j = 0;
@@ -135,31 +137,42 @@ OMR_INLINE __u32 omr_sample_us(__u32 stamp, __u64 now_ns)
 	return us ? us : 1;
 }
 
+/* How far a sample is from what was expected; both 0 for the first one. */
+struct omr_surprise {
+	__u32 deviation_us; /* from SRTT */
+	__u32 step_us;      /* from the sample before */
+};
+
 /*
  * RFC 6298 section 2 with alpha 1/8 and beta 1/4. Linux feeds it at every acknowledgement
  * (net/ipv4/tcp_input.c, tcp_rtt_estimator), we once a round trip: so a sample for which several
  * packets arrived since the one before moves SRTT as far as nearly as many would, by 1/4 or 1/2.
- * Returns |sample - SRTT before it|, 0 for the first one.
+ * Jitter: RFC 3550 section 6.4.1, samples in the place of transit times.
  */
-OMR_INLINE __u32 omr_estimate(struct omr_flow_rx *rx, __u32 us)
+OMR_INLINE struct omr_surprise omr_estimate(struct omr_flow_rx *rx, __u32 us)
 {
-	__s32 error = us - (rx->srtt_us8 >> 3);
-	__u32 deviation = error < 0 ? -error : error;
+	__s32 error = us - (rx->srtt_us8 >> 3), step = us - rx->last_rtt_us;
 	__u32 alpha_us8 = rx->since_sample >= OMR_WEIGHT_MOST ? 4 : rx->since_sample >= 2 ? 2 : 1;
+	struct omr_surprise surprise = {
+	        .deviation_us = error < 0 ? -error : error,
+	        .step_us = step < 0 ? -step : step,
+	};
 
 	if (!rx->rtt_samples || us < rx->min_rtt_us)
 		rx->min_rtt_us = us;
 	if (!rx->rtt_samples) {
 		rx->srtt_us8 = us << 3;
 		rx->rttvar_us4 = us << 1;
-		deviation = 0;
+		surprise.deviation_us = surprise.step_us = 0;
 	} else {
 		rx->srtt_us8 += error * (__s32)alpha_us8;
-		rx->rttvar_us4 += deviation - (rx->rttvar_us4 >> 2);
+		rx->rttvar_us4 += surprise.deviation_us - (rx->rttvar_us4 >> 2);
+		rx->jitter_us16 += surprise.step_us - (rx->jitter_us16 >> 4);
 	}
+	rx->last_rtt_us = us;
 	rx->since_sample = 0;
 	rx->rtt_samples++;
-	return deviation;
+	return surprise;
 }
 
 #endif

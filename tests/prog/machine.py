@@ -58,6 +58,10 @@ class Step:
     def wire_packets(self) -> int:
         return max(self.gso[0], 1)
 
+    def segment_units(self) -> int:
+        """Payload of one wire segment as omr_flow_tx.segment_64b has it."""
+        return min(-(-min(self.payload, self.gso[1] or self.payload) // 64), 255)
+
     def wire_bytes(self, layout: Layout) -> int:
         data = self.bytes_in(layout)
         return len(data) + (self.wire_packets() - 1) * (len(data) - self.payload)
@@ -77,7 +81,7 @@ class Outcome:
 
     flow: Nonzero | None = None
     """Members of tx and rx; instants as milliseconds since the start, echo_gap_j in
-    milliseconds; None: no entry."""
+    milliseconds, hole_j only where a hole was seen; None: no entry."""
     counters: Nonzero = field(default_factory=dict)
     live: dict[str, float] = field(default_factory=dict)
     """asked, last_tx, last_rx: milliseconds since the start."""
@@ -106,6 +110,8 @@ class Machine:
                 maps[table].delete(key)
         for name in ("omr_path_counters", "omr_path_rtt", "omr_path_live"):
             maps[name].update(PATH, bytes(maps[name].info.value_size))
+        for slot in range(api.lib.OMR_KNOCKS):
+            maps["omr_knocks"].update(slot, bytes(maps["omr_knocks"].info.value_size))
         for kind in range(api.lib.OMR_EVENT_KINDS):
             maps["omr_event_gate"].update(PATH * api.lib.OMR_EVENT_KINDS + kind, bytes(16))
         self.plane.events()
@@ -176,6 +182,8 @@ class Machine:
         for name in ("unacked_since_j", "last_rx_j"):
             if name in members:
                 members[name] = self._since(members[name], 32)
+        if members["rx_flags"] & api.lib.OMR_RX_HOLE:
+            members["hole_j"] = self._since(entry.rx.hole_j, 16)
         if "echo_gap_j" in members:
             members["echo_gap_j"] *= 1000 / self.plane.hz
         return members
@@ -214,7 +222,7 @@ class Machine:
 
 
 def with_volume(expected: Outcome, steps: Sequence[Step], layout: Layout) -> Outcome:
-    """The expectation, with the bytes and packets that follow from the steps themselves."""
+    """The expectation, with the bytes, packets and sizes that follow from the steps themselves."""
     counters, flow = dict(expected.counters), dict(expected.flow or {})
     for step in steps:
         side = "tx" if step.egress else "rx"
@@ -223,6 +231,8 @@ def with_volume(expected: Outcome, steps: Sequence[Step], layout: Layout) -> Out
         counters[f"{side}_packets"] = counters.get(f"{side}_packets", 0) + count
         if step.counted:
             flow[f"{side}_bytes"] = flow.get(f"{side}_bytes", 0) + size
+        if step.counted and step.egress and step.payload:
+            flow["segment_64b"] = max(flow.get("segment_64b", 0), step.segment_units())
     return Outcome(
         None if expected.flow is None else flow, counters, expected.live, expected.events
     )

@@ -104,13 +104,36 @@ def mp_join_ack() -> Options:
     return mptcp(bytes([0x10, 0]) + bytes(20))
 
 
+def dss(
+    ack: int | None = None,
+    seq: int | None = None,
+    *,
+    wide: bool = True,
+    wide_seq: bool = True,
+    length: int = 100,
+    checksum: bool = False,
+    fin: bool = False,
+) -> Options:
+    """Section 3.3: data ACK and mapping, of 8 or 4 bytes each; the NOPs that kernels add behind."""
+    flags = 0x10 if fin else 0
+    content = b""
+    if ack is not None:
+        flags |= 3 if wide else 1
+        content += struct.pack("!Q", ack)[0 if wide else 4 :]
+    if seq is not None:
+        flags |= 12 if wide_seq else 4
+        content += struct.pack("!Q", seq)[0 if wide_seq else 4 :] + struct.pack("!IH", 1, length)
+        content += bytes(2) if checksum else b""
+    padding: Options = [("NOP", None)] * (-len(content) % 4)
+    return mptcp(bytes([0x20, flags]) + content) + padding
+
+
 def dss_ack(wide: bool = True) -> Options:
-    return mptcp(bytes([0x20, 0x03 if wide else 0x01]) + bytes(8 if wide else 4))
+    return dss(0, wide=wide)
 
 
 def dss_map(checksum: bool = False) -> Options:
-    """Data ACK of 8, DSN of 8, subflow sequence number, length."""
-    return mptcp(bytes([0x20, 0x0F]) + bytes(8 + 8 + 4 + 2 + (2 if checksum else 0)))
+    return dss(0, 0, checksum=checksum)
 
 
 def mp_prio(backup: bool) -> Options:

@@ -13,8 +13,10 @@ from .machine import PATH, START_NS, Machine, Step, into, out
 from .packets import LAYOUTS, Layout, Options, timestamps
 from .test_tcp import (
     BUSY,
+    CAUGHT_UP,
     COUNTERS,
     EST_RX,
+    EST_TX,
     EVENTS,
     FLOW,
     LIVE,
@@ -46,14 +48,14 @@ CAPABLE = handshake(
 )
 CAPABLE_FLOW = {
     **FLOW,
-    "tx_flags": lib.OMR_TX_SYN | lib.OMR_TX_MPTCP,
+    "tx_flags": EST_TX | lib.OMR_TX_MPTCP | lib.OMR_TX_CAPABLE,
     "rx_flags": EST_RX | lib.OMR_RX_MPTCP | lib.OMR_RX_KEY,
     "key_be": as_stored(KEY, 8),
 }
 JOIN = handshake(packets.mp_join_syn(TOKEN, 3), packets.mp_join_synack(7), packets.mp_join_ack())
 JOIN_FLOW = {
     **FLOW,
-    "tx_flags": lib.OMR_TX_SYN | lib.OMR_TX_MPTCP | lib.OMR_TX_JOIN,
+    "tx_flags": EST_TX | lib.OMR_TX_MPTCP | lib.OMR_TX_JOIN,
     "rx_flags": EST_RX | lib.OMR_RX_MPTCP | lib.OMR_RX_JOIN,
     "token_be": as_stored(TOKEN, 4),
     "local_id": 3,
@@ -64,16 +66,16 @@ AT_32 = {**LIVE, "last_rx": 32.0}
 CASES = [
     Case("client begins a connection", CAPABLE, CAPABLE_FLOW, COUNTERS, LIVE, EVENTS),
     Case(
-        "server: the third ACK tells the peer's key",
+        "server: the second key of the third ACK is ours",
         [
             out("SA", 1000, 5001, options=packets.mp_capable(KEY)),
             into("A", 5001, 1001, options=packets.mp_capable(OTHER_KEY, KEY), after=20),
         ],
         {
             **FLOW,
-            "tx_flags": lib.OMR_TX_SYN | lib.OMR_TX_SERVER | lib.OMR_TX_MPTCP,
+            "tx_flags": EST_TX | lib.OMR_TX_SERVER | lib.OMR_TX_MPTCP | lib.OMR_TX_CAPABLE,
             "rx_flags": lib.OMR_RX_SEQ | lib.OMR_RX_ACK | lib.OMR_RX_MPTCP | lib.OMR_RX_KEY,
-            "key_be": as_stored(OTHER_KEY, 8),
+            "key_be": as_stored(KEY, 8),
         },
         COUNTERS,
         {"asked": 0.0, "last_tx": 0.0, "last_rx": 20.0},
@@ -140,7 +142,7 @@ CASES = [
             "tsval_max": 7,
             "tx_segments": 1,
             "path": FLOW["path"],
-            "tx_flags": lib.OMR_TX_MPTCP,
+            "tx_flags": CAUGHT_UP | lib.OMR_TX_MPTCP,
             "rx_flags": lib.OMR_RX_SEQ | lib.OMR_RX_ACK | lib.OMR_RX_MPTCP,
         },
         {"flows_opened": 1, "tx_segments": 1},
@@ -158,7 +160,7 @@ CASES = [
         },
         COUNTERS,
         AT_32,
-        EVENTS,
+        (*EVENTS, ("mptcp", False)),
     ),
     Case(
         "several options in one packet",
@@ -174,13 +176,13 @@ CASES = [
         ],
         {
             **CAPABLE_FLOW,
-            "rx_flags": CAPABLE_FLOW["rx_flags"] | lib.OMR_RX_BACKUP,
+            "rx_flags": CAPABLE_FLOW["rx_flags"] | lib.OMR_RX_BACKUP | lib.OMR_RX_REMOVE_ADDR,
             "last_rx_j": 32.0,
             "since_sample": 1,
         },
         COUNTERS,
         AT_32,
-        (*EVENTS, ("priority", False, True)),
+        (*EVENTS, ("priority", False, True), ("mptcp", False, True)),
     ),
 ]
 

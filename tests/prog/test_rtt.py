@@ -40,6 +40,8 @@ def gain_case(arrivals: int, srtt_us: int, rttvar_us: int, sample_ms: int) -> Ca
             "tx_segments": 1,
             "srtt_us8": srtt_us * 8,
             "rttvar_us4": rttvar_us * 4,
+            "last_rtt_us": sample_ms * 1000,
+            "jitter_us16": deviation_us,
             "min_rtt_us": min(20, sample_ms) * 1000,
             "rtt_samples": 2,
             "last_rx_j": 32.0 + sample_ms,
@@ -48,6 +50,7 @@ def gain_case(arrivals: int, srtt_us: int, rttvar_us: int, sample_ms: int) -> Ca
             "rtt_samples": 2,
             "rtt_sum_us": (20 + sample_ms) * 1000,
             "rtt_dev_sum_us": deviation_us,
+            "rtt_step_sum_us": deviation_us,
             "min_rtt_us": min(20, sample_ms) * 1000,
             "tx_segments": 1,
         },
@@ -110,8 +113,19 @@ def echo_case(about: str, steps: list[Step], flow: Nonzero, samples: Nonzero | N
 OLD, NEW, NEXT = 2**32 - 5, 19, 20
 CLOSED = {"tsecho_done": 1}
 # 40 ms, after one of 20 ms, with more than three packets between them
-SAMPLE_40: Nonzero = {"rtt_samples": 2, "srtt_us8": 240_000, "rttvar_us4": 50_000}
-COUNTED_40: Nonzero = {"rtt_samples": 2, "rtt_sum_us": 60_000, "rtt_dev_sum_us": 20_000}
+SAMPLE_40: Nonzero = {
+    "rtt_samples": 2,
+    "srtt_us8": 240_000,
+    "rttvar_us4": 50_000,
+    "last_rtt_us": 40_000,
+    "jitter_us16": 20_000,
+}
+COUNTED_40: Nonzero = {
+    "rtt_samples": 2,
+    "rtt_sum_us": 60_000,
+    "rtt_dev_sum_us": 20_000,
+    "rtt_step_sum_us": 20_000,
+}
 
 ECHO = [
     echo_case(
@@ -124,8 +138,20 @@ ECHO = [
         "a slow link with a queue: packets far apart for the old RTT, not for the new one",
         [bare(OLD), *stream(15, 12, OLD, last=NEW)],
         # 180 ms
-        {**CLOSED, "rtt_samples": 2, "srtt_us8": 800_000, "rttvar_us4": 190_000},
-        {"rtt_samples": 2, "rtt_sum_us": 200_000, "rtt_dev_sum_us": 160_000},
+        {
+            **CLOSED,
+            "rtt_samples": 2,
+            "srtt_us8": 800_000,
+            "rttvar_us4": 190_000,
+            "last_rtt_us": 180_000,
+            "jitter_us16": 160_000,
+        },
+        {
+            "rtt_samples": 2,
+            "rtt_sum_us": 200_000,
+            "rtt_dev_sum_us": 160_000,
+            "rtt_step_sum_us": 160_000,
+        },
     ),
     echo_case(
         "the same with a pause of more than an eighth in it",

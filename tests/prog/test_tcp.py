@@ -16,6 +16,8 @@ from .machine import PATH, Machine, Nonzero, Outcome, Step, into, out, with_volu
 from .packets import LAYOUTS, Layout
 
 OPEN, BUSY, READY = ("flow_open", True), ("busy", True), ("flow_ready", False)
+CAUGHT_UP = lib.OMR_TX_CAUGHT_UP
+EST_TX = lib.OMR_TX_SYN | CAUGHT_UP
 EST_RX = lib.OMR_RX_SYN | lib.OMR_RX_SEQ | lib.OMR_RX_ACK
 
 # A client's handshake of 20 ms; the third ACK leaves at 24 ms. Local numbers begin at 1000, the
@@ -27,10 +29,11 @@ FLOW: Nonzero = {
     "sample_no": 1,
     "snd_nxt": 1001,
     "unacked_since_j": 0.0,
-    "tx_flags": lib.OMR_TX_SYN,
+    "tx_flags": EST_TX,
     "path": PATH + 1,
     "srtt_us8": 160_000,
     "rttvar_us4": 40_000,
+    "last_rtt_us": 20_000,
     "min_rtt_us": 20_000,
     "rtt_samples": 1,
     "snd_una": 1001,
@@ -88,12 +91,26 @@ ARMED = {"sample_stamp": 32.0, "sample_no": 2, "unacked_since_j": 32.0}
 SECOND_SAMPLE = {  # 40 ms, after one of 20 ms
     "srtt_us8": 180_000,
     "rttvar_us4": 50_000,
+    "last_rtt_us": 40_000,
+    "jitter_us16": 20_000,
     "rtt_samples": 2,
     "sample_done": 2,
     "last_rx_j": 72.0,
 }
-SECOND_COUNTED = {"rtt_samples": 2, "rtt_sum_us": 60_000, "rtt_dev_sum_us": 20_000}
+SECOND_COUNTED = {
+    "rtt_samples": 2,
+    "rtt_sum_us": 60_000,
+    "rtt_dev_sum_us": 20_000,
+    "rtt_step_sum_us": 20_000,
+}
 ASKED = {"asked": 32.0, "last_tx": 32.0}
+
+HOLE: Nonzero = {
+    "rcv_nxt": 7001,
+    "rx_segments": 2,
+    "rx_flags": EST_RX | lib.OMR_RX_HOLE,
+    "hole_j": 32.0,
+}
 
 LIFE = [
     Case("client's handshake", HANDSHAKE, FLOW, COUNTERS, LIVE, EVENTS),
@@ -102,7 +119,7 @@ LIFE = [
         [out("SA", 1000, 5001), into("A", 5001, 1001, after=20)],
         {
             **FLOW,
-            "tx_flags": lib.OMR_TX_SYN | lib.OMR_TX_SERVER,
+            "tx_flags": EST_TX | lib.OMR_TX_SERVER,
             "rx_flags": lib.OMR_RX_SEQ | lib.OMR_RX_ACK,
         },
         COUNTERS,
@@ -113,9 +130,18 @@ LIFE = [
         "SYN sent again: no sample (Karn), no loss",
         [out("S", 1000), out("S", 1000, after=1000), into("SA", 5000, 1001, after=20)],
         {
-            **without(FLOW, "sample_stamp", "srtt_us8", "rttvar_us4", "min_rtt_us", "rtt_samples"),
+            **without(
+                FLOW,
+                "sample_stamp",
+                "srtt_us8",
+                "rttvar_us4",
+                "last_rtt_us",
+                "min_rtt_us",
+                "rtt_samples",
+            ),
             "last_rx_j": 1020.0,
             "since_sample": 1,
+            "tx_flags": lib.OMR_TX_SYN,
         },
         {"flows_opened": 1, "syn_retransmissions": 1},
         {"asked": 0.0, "last_tx": 1000.0, "last_rx": 1020.0},
@@ -129,7 +155,7 @@ LIFE = [
             "sample_no": 1,
             "snd_nxt": 1001,
             "unacked_since_j": 0.0,
-            "tx_flags": lib.OMR_TX_SYN | lib.OMR_TX_SERVER,
+            "tx_flags": EST_TX | lib.OMR_TX_SERVER,
             "path": PATH + 1,
             "snd_una": 1000,
             "rcv_nxt": 5001,
@@ -145,7 +171,7 @@ LIFE = [
         [out("A", 1001, 5001)],
         {
             "snd_nxt": 1001,
-            "tx_flags": 0,
+            "tx_flags": CAUGHT_UP,
             "path": PATH + 1,
             "snd_una": 1001,
             "rcv_nxt": 5001,
@@ -198,7 +224,7 @@ LIFE = [
             "rcv_nxt": 5002,
             "unacked_since_j": 32.0,
             "retransmitted_segments": 1,
-            "tx_flags": lib.OMR_TX_SYN | lib.OMR_TX_FIN,
+            "tx_flags": EST_TX | lib.OMR_TX_FIN,
             "rx_flags": EST_RX | lib.OMR_RX_FIN,
             "last_rx_j": 272.0,
             "since_sample": 1,
@@ -225,6 +251,7 @@ LIFE = [
         [out("S", 1000), into("RA", 0, 1001, after=20)],
         {
             **without(FLOW, "rcv_nxt"),
+            "tx_flags": lib.OMR_TX_SYN,
             "rx_flags": lib.OMR_RX_ACK | lib.OMR_RX_RST,
         },
         COUNTERS,
@@ -386,10 +413,31 @@ LOSS = [
         live={**ASKED, "last_rx": 72.0},
     ),
     after_handshake(
-        "a hole that is filled late",
+        "a hole that is filled at once: overtaken",
         [into("A", 6001, 1001, 1000, after=8), into("A", 5001, 1001, 1000)],
+        flow={**HOLE, "reordered_segments": 1, "last_rx_j": 32.0, "since_sample": 2},
+        counters={"rx_segments": 2, "reordered_segments": 1},
+        live={"last_rx": 32.0},
+    ),
+    after_handshake(
+        "a hole that is filled as soon as a repeat could be here",
+        [into("A", 6001, 1001, 1000, after=8), into("A", 5001, 1001, 1000, after=12)],
+        flow={**HOLE, "refilled_segments": 1, "last_rx_j": 44.0, "since_sample": 2},
+        counters={"rx_segments": 2, "refilled_segments": 1},
+        live={"last_rx": 44.0},
+    ),
+    after_handshake(
+        "a hole that is filled just before that",
+        [into("A", 6001, 1001, 1000, after=8), into("A", 5001, 1001, 1000, after=8)],
+        flow={**HOLE, "reordered_segments": 1, "last_rx_j": 40.0, "since_sample": 2},
+        counters={"rx_segments": 2, "reordered_segments": 1},
+        live={"last_rx": 40.0},
+    ),
+    after_handshake(
+        "sent again for nothing: no hole was seen",
+        [into("A", 5001, 1001, 1000, after=8), into("A", 5001, 1001, 1000)],
         flow={
-            "rcv_nxt": 7001,
+            "rcv_nxt": 6001,
             "rx_segments": 2,
             "refilled_segments": 1,
             "last_rx_j": 32.0,
@@ -399,26 +447,93 @@ LOSS = [
         live={"last_rx": 32.0},
     ),
     after_handshake(
+        "an open hole keeps its time as long as our acknowledgements wait for it",
+        [
+            into("A", 6001, 1001, 1000, after=8),
+            out("A", 1001, 5001),
+            into("A", 8001, 1001, 1000, after=12),
+            into("A", 5001, 1001, 1000),
+        ],
+        flow={
+            **HOLE,
+            "rcv_nxt": 9001,
+            "rx_segments": 3,
+            "refilled_segments": 1,
+            "last_rx_j": 44.0,
+            "since_sample": 3,
+            "tx_flags": lib.OMR_TX_SYN,
+        },
+        counters={"rx_segments": 3, "refilled_segments": 1},
+        live={"last_tx": 32.0, "last_rx": 44.0},
+    ),
+    after_handshake(
+        "once they have caught up, the next hole is a new one",
+        [
+            into("A", 6001, 1001, 1000, after=8),
+            out("A", 1001, 5001),
+            into("A", 5001, 1001, 1000, after=100),
+            out("A", 1001, 7001),
+            into("A", 8001, 1001, 1000, after=8),
+            into("A", 7001, 1001, 1000),
+        ],
+        flow={
+            "rcv_nxt": 9001,
+            "rx_segments": 4,
+            "rx_flags": EST_RX | lib.OMR_RX_HOLE,
+            "hole_j": 140.0,
+            "refilled_segments": 1,
+            "reordered_segments": 1,
+            "last_rx_j": 140.0,
+            "since_sample": 4,
+        },
+        counters={"rx_segments": 4, "refilled_segments": 1, "reordered_segments": 1},
+        live={"last_tx": 132.0, "last_rx": 140.0},
+    ),
+    Case(
+        "without a sample nothing tells that it was overtaken",
+        [
+            out("A", 1001, 5001),
+            into("A", 6001, 1001, 1000, after=8),
+            into("A", 5001, 1001, 1000),
+        ],
+        {
+            "snd_nxt": 1001,
+            "snd_una": 1001,
+            "path": PATH + 1,
+            "tx_flags": CAUGHT_UP,
+            "rx_flags": lib.OMR_RX_SEQ | lib.OMR_RX_ACK | lib.OMR_RX_HOLE,
+            "hole_j": 8.0,
+            "rcv_nxt": 7001,
+            "rx_segments": 2,
+            "refilled_segments": 1,
+            "last_rx_j": 8.0,
+            "since_sample": 2,
+        },
+        {"flows_opened": 1, "rx_segments": 2, "refilled_segments": 1},
+        {"last_tx": 0.0, "last_rx": 8.0},
+    ),
+    after_handshake(
         "what still comes after we closed is not the path's loss",
         [
             out("FA", 1001, 5001, after=8),
             into("A", 6001, 1002, 1000, after=40),
-            into("A", 5001, 1002, 1000),
+            into("A", 5001, 1002, 1000, after=40),
         ],
         flow={
             **ARMED,
             **SECOND_SAMPLE,
+            **HOLE,
+            "hole_j": 72.0,
             "sample_ack": 1002,
             "snd_nxt": 1002,
             "snd_una": 1002,
-            "rcv_nxt": 7001,
-            "rx_segments": 2,
             "refilled_segments": 1,
-            "tx_flags": lib.OMR_TX_SYN | lib.OMR_TX_FIN,
+            "tx_flags": EST_TX | lib.OMR_TX_FIN,
+            "last_rx_j": 112.0,
             "since_sample": 1,
         },
         counters={**SECOND_COUNTED, "rx_segments": 2},
-        live={**ASKED, "last_rx": 72.0},
+        live={**ASKED, "last_rx": 112.0},
         events=(("flow_close", True),),
     ),
     after_handshake(
@@ -440,7 +555,7 @@ FORGED = [
             "sample_stamp": 0.0,
             "snd_nxt": 1001,
             "unacked_since_j": 0.0,
-            "tx_flags": lib.OMR_TX_SYN | lib.OMR_TX_SERVER,
+            "tx_flags": EST_TX | lib.OMR_TX_SERVER,
             "path": PATH + 1,
             "snd_una": 1000,
             "rcv_nxt": 5001,
