@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omrfast.cli.common import (
     FAILED,
@@ -22,6 +22,9 @@ from omrfast.cli.common import (
     table,
 )
 from omrfast.replay.sides import Given, parse_local
+
+if TYPE_CHECKING:
+    from omrfast.replay.planes import Target
 
 Json = dict[str, Any]
 
@@ -107,36 +110,38 @@ class _Progress:
         return time.monotonic() - self._started
 
 
-def run(path: str, given: Given, dataplane: str | None, flows: int, samples: bool) -> Json:
-    """Replay a file; the document of omrfast.replay.
+def run(path: str, given: Given, target: Target, samples: bool) -> Json:
+    """Replay a file through a target with empty tables; the document of omrfast.replay.
 
-    Raises CaptureError, DataPlaneError or OSError.
+    Raises CaptureError, ShimError or OSError.
     """
     from omrfast.replay import report
     from omrfast.replay.capture import open_capture
     from omrfast.replay.engine import replay
-    from omrfast.replay.planes import open_target
 
-    with open_capture(path) as capture, open_target(dataplane, flows) as target:
+    with open_capture(path) as capture:
         progress = _Progress(path)
         try:
             outcome = replay(capture, target, given, progress)
         finally:
             seconds = progress.finish()
-        found: Json = {"file": capture.name, "format": capture.format}
-        found.update(report.document(outcome))
-        found["run"] = {
-            "dataplane": target.name,
-            "seconds": round(seconds, 3),
-            "packets_per_second": round(outcome.packets / seconds) if seconds else None,
-        }
+    found: Json = {"file": capture.name, "format": capture.format}
+    found.update(report.document(outcome))
+    found["run"] = {
+        "dataplane": target.name,
+        "seconds": round(seconds, 3),
+        "packets_per_second": round(outcome.packets / seconds) if seconds else None,
+    }
     if samples:
         found["samples"] = report.samples(outcome)
     return found
 
 
 def handle(args: argparse.Namespace) -> int:
-    found = run(args.file, parse_local(args.local), args.dataplane, args.flows, args.samples)
+    from omrfast.replay.planes import open_target
+
+    with open_target(args.dataplane, args.flows) as target:
+        found = run(args.file, parse_local(args.local), target, args.samples)
     if args.json:
         print_json(found)
     else:

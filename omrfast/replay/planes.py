@@ -40,13 +40,13 @@ class Target:
         """native or kernel."""
         self.struct = struct
         """struct omr_replay_target."""
-        self._maps = maps
+        self.maps = maps
         self._owner = owner  # keeps what struct points to
 
     def entries(self) -> Iterator[tuple[bytes, bytes]]:
         """Every flow as (key, struct omr_flow)."""
         for name in FLOW_TABLES:
-            table = self._maps[name]
+            table = self.maps[name]
             for key in list(table.keys()):
                 value = table.lookup(key)
                 if value is not None:
@@ -56,7 +56,7 @@ class Target:
         """(the path's counters by their names, unparsed packets by enum omr_unparsed)."""
         total: Counter[str] = Counter()
         unparsed = [0] * lib.OMR_UNPARSED_REASONS
-        for value in self._maps["omr_path_counters"].lookup_per_cpu(PATH):
+        for value in self.maps["omr_path_counters"].lookup_per_cpu(PATH):
             row = api.struct("omr_path_counters", value)
             for name, kind in ffi.typeof(row[0]).fields:
                 if kind.type.kind == "primitive" and not name.startswith("min_rtt"):
