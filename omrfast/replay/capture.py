@@ -8,14 +8,14 @@ the damage is good; `Capture.damage` then names it.
 
 from __future__ import annotations
 
-import gzip
 import io
 import struct
 import sys
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import IO, Any, NamedTuple
+
+from omrfast.replay.unpack import Unpacked
 
 LONGEST = 16 << 20
 """Bytes; a record that claims more is damage."""
@@ -80,6 +80,7 @@ class Capture:
     """Of the times, the coarsest that was met."""
     _magic: bytes = b""
     _file: IO[bytes] | None = None
+    _packing: Unpacked | None = None
     _order: str = "<"
     _interfaces: list[_Interface] = field(default_factory=list)
 
@@ -91,9 +92,10 @@ class Capture:
                 yield packet
         except _Damage as damage:
             self.damage = f"{self.name}: {damage} (after packet {number}); what was read is used"
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        packing = self._packing.damage if self._packing else None
+        if packing:
             self.damage = (
-                f"{self.name}: damaged compression: {error} (after packet {number}); "
+                f"{self.name}: damaged compression: {packing} (after packet {number}); "
                 "what was read is used"
             )
 
@@ -249,18 +251,17 @@ def open_capture(path: str) -> Capture:
     name = "standard input" if path == "-" else path
     raw: Any = sys.stdin.buffer if path == "-" else open(path, "rb")  # noqa: SIM115
     file: io.BufferedReader = raw
-    stream: IO[bytes] = file
     try:
-        if file.peek(2)[:2] == b"\x1f\x8b":
-            stream = io.BufferedReader(gzip.GzipFile(fileobj=file))
+        packing = Unpacked(file) if file.peek(2)[:2] == b"\x1f\x8b" else None
+        stream: IO[bytes] = io.BufferedReader(packing) if packing else file
         magic = stream.read(4)
-        return Capture(name, stream, _format(name, magic), _magic=magic, _file=file)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        file.close()
-        raise CaptureError(f"{name}: damaged compression: {error}") from error
+        if packing and packing.damage and len(magic) < 4:
+            raise CaptureError(f"{name}: damaged compression: {packing.damage}")
+        kind = _format(name, magic)
     except BaseException:
         file.close()
         raise
+    return Capture(name, stream, kind, _magic=magic, _file=file, _packing=packing)
 
 
 def _format(name: str, magic: bytes) -> str:
