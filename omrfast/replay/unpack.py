@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Reading gzip (RFC 1952) to the byte where it is damaged, not only to the block before."""
+"""Reading gzip (RFC 1952) to where it ends too early, or to a few kilobytes before it is wrong."""
 
 from __future__ import annotations
 
