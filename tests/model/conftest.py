@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The programs, loaded once, beside the native build and the model."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from omrfast.dataplane import bpffs
+from omrfast.dataplane.loader import open_dataplane
+from omrfast.dataplane.reader import DataPlane
+
+CAPACITY = 64
+"""Of each flow table here."""
+
+
+@pytest.fixture(scope="session")
+def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DataPlane]:
+    run_dir = str(tmp_path_factory.mktemp("model"))
+    with open_dataplane(run_dir, "prebuilt", replay=True, flows=CAPACITY) as opened:
+        yield opened
+    bpffs.remove_pins(bpffs.path(run_dir))
+    bpffs.unmount(run_dir)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_cpu() -> Iterator[None]:
+    """Per-CPU minima do not add up: stay where we are."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    yield
+    os.sched_setaffinity(0, before)

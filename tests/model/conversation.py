@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Two TCP ends and what lies between them, driven action by action.
+
+The hook is beside the local end: what that sends passes it at once, what the remote end sends
+passes it when it is delivered. Neither end decides anything by itself, so that any list of
+actions is a conversation, and every shorter list too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .numbers import WORD, apart, before
+from .segments import Dss, Keys, Segment, option, sack, timestamps
+from .wire import ACK, FIN, RST, SYN
+
+PSH = 8
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What holds for a whole conversation."""
+
+    role: str = "client"
+    """client, server, simultaneous, or middle: met in mid-life."""
+    iss: tuple[int, int] = (1000, 5000)
+    """Initial sequence numbers, local and remote."""
+    stamps: str = "on"
+    """on, off, zero (TSecr is 0), frozen (TSval stands still)."""
+    stamp_base: tuple[int, int] = (100, 900)
+    mptcp: str = "none"
+    """none, v1, v0, join."""
+    keys: Keys = field(default_factory=Keys)
+    ids: tuple[int, int] = (1, 2)
+    backup: tuple[bool, bool] = (False, False)
+    mss: int = 1000
+    flow: int = 0
+    syn_data: int = 0
+
+
+@dataclass
+class End:
+    local: bool
+    iss: int
+    snd_nxt: int = 0
+    snd_una: int = 0
+    rcv_nxt: int = 0
+    stamp: int = 0
+    echo: int = 0
+    window: int = 500
+    sent: list[Segment] = field(default_factory=list)
+    early: list[tuple[int, int]] = field(default_factory=list)
+    """Ranges that arrived beyond rcv_nxt."""
+    twice: tuple[int, int] | None = None
+    """A range that arrived twice and is not yet reported."""
+
+    def __post_init__(self) -> None:
+        self.snd_nxt = self.snd_una = self.iss
+
+    def take(self, segment: Segment) -> None:
+        if segment.flags & ACK and before(self.snd_una, segment.ack):
+            self.snd_una = segment.ack
+        end = (segment.seq + space_of(segment)) % WORD
+        if segment.flags & SYN:
+            self.rcv_nxt = end
+        elif segment.seq != end and not before(self.rcv_nxt, end):
+            self.twice = (segment.seq, end)
+        elif before(self.rcv_nxt, segment.seq):
+            self.early.append((segment.seq, end))
+        elif before(self.rcv_nxt, end):
+            self.rcv_nxt = end
+            for low, high in sorted(self.early, key=lambda pair: apart(pair[0], end)):
+                if not before(self.rcv_nxt, low) and before(self.rcv_nxt, high):
+                    self.rcv_nxt = high
+            self.early = [pair for pair in self.early if before(self.rcv_nxt, pair[0])]
+
+    def blocks(self) -> list[tuple[int, int]]:
+        found = ([self.twice] if self.twice else []) + self.early[-2:]
+        self.twice = None
+        return found
+
+
+def space_of(segment: Segment) -> int:
+    return segment.payload + bool(segment.flags & SYN) + bool(segment.flags & FIN)
+
+
+class Conversation:
+    """One flow; `passed` collects what the hook saw since it was last emptied."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+        self.local = End(True, setting.iss[0])
+        self.remote = End(False, setting.iss[1])
+        self.wires: dict[bool, list[Segment]] = {True: [], False: []}
+        """Under way; True: to the remote end."""
+        self.passed: list[Segment] = []
+        self.ms = 0.0
+        if setting.role == "middle":
+            self.local.rcv_nxt, self.remote.rcv_nxt = setting.iss[1], setting.iss[0]
+
+    def end(self, local: bool) -> End:
+        return self.local if local else self.remote
+
+    # --- what an end sends --------------------------------------------------------------------
+
+    def send(
+        self,
+        local: bool,
+        flags: int,
+        payload: int = 0,
+        seq: int | None = None,
+        more: bytes = b"",
+        gso: tuple[int, int] = (0, 0),
+        ack: int | None = None,
+    ) -> Segment:
+        """A segment at seq, or at the end of what was sent."""
+        end = self.end(local)
+        at = end.snd_nxt if seq is None else seq
+        segment = Segment(
+            local,
+            flags,
+            at % WORD,
+            (end.rcv_nxt if ack is None else ack) % WORD if flags & ACK else 0,
+            payload,
+            end.window,
+            self._options(local, flags, more),
+            gso,
+            self.setting.flow,
+        )
+        finish = (segment.seq + space_of(segment)) % WORD
+        if before(end.snd_nxt, finish):
+            end.snd_nxt = finish
+        if space_of(segment):
+            end.sent.append(segment)
+        self._out(segment)
+        return segment
+
+    def _out(self, segment: Segment) -> None:
+        self.wires[segment.egress].append(segment)
+        if segment.egress:
+            self.passed.append(segment)
+
+    def _options(self, local: bool, flags: int, more: bytes) -> bytes:
+        end, setting = self.end(local), self.setting
+        options = b""
+        if setting.stamps != "off":
+            base = setting.stamp_base[0 if local else 1]
+            end.stamp = base + (0 if setting.stamps == "frozen" else int(self.ms))
+            echo = 0 if setting.stamps == "zero" or not flags & ACK else end.echo
+            options += timestamps(end.stamp, echo)
+        if flags & SYN:
+            options += self._handshake(local, flags)
+        blocks = end.blocks() if flags & ACK and not more else []
+        if blocks:
+            options += sack(blocks)
+        return options + more
+
+    def _handshake(self, local: bool, flags: int) -> bytes:
+        setting, side = self.setting, 0 if local else 1
+        if setting.mptcp == "none":
+            return b""
+        if setting.mptcp == "join":
+            head = bytes([0x10 | setting.backup[side], setting.ids[side]])
+            body = bytes(12) if flags & ACK else setting.keys.token + bytes(4)
+            return option(30, head + body)
+        version = 0 if setting.mptcp == "v0" else 1
+        key = setting.keys.local if local else setting.keys.remote
+        body = key if flags & ACK or version == 0 else b""
+        return option(30, bytes([version, 0x81]) + body)
+
+    def third_ack(self, local: bool, payload: int = 0) -> None:
+        """The client's, with what MPTCP adds to it."""
+        setting = self.setting
+        more = b""
+        if setting.mptcp == "join":
+            more = option(30, bytes([0x10, 0]) + bytes(20))
+        elif setting.mptcp != "none":
+            keys = setting.keys.local, setting.keys.remote
+            version = 0 if setting.mptcp == "v0" else 1
+            body = b"".join(keys if local else keys[::-1])
+            length = b"\0\x10" if payload and version else b""
+            more = option(30, bytes([version, 0x81]) + body + length)
+        self.send(local, ACK, payload, more=more)
+
+    # --- actions -------------------------------------------------------------------------------
+
+    def wait(self, ms: float) -> None:
+        self.ms += ms
+
+    def opening(self, rtt_ms: float) -> None:
+        """The handshake of the role, undisturbed."""
+        role, data = self.setting.role, self.setting.syn_data
+        if role == "middle":
+            return
+        if role == "simultaneous":
+            self.send(True, SYN)
+            self.send(False, SYN)
+            self.deliver(False)
+            self.deliver(True)
+            self.send(True, SYN | ACK, seq=self.local.iss)
+            self.send(False, SYN | ACK, seq=self.remote.iss)
+        else:
+            client = role == "client"
+            self.send(client, SYN, data)
+            self.deliver(client)
+            self.wait(rtt_ms / 2)
+            self.send(not client, SYN | ACK)
+        self.wait(rtt_ms / 2)
+        for local in (True, False):
+            while self.wires[local]:
+                self.deliver(local)
+        if role != "simultaneous":
+            self.third_ack(role == "client")
+            self.deliver(role == "client")
+
+    def data(self, local: bool, payload: int, more: bytes = b"") -> None:
+        mss = self.setting.mss
+        count = -(-payload // mss)
+        self.send(local, ACK | PSH, payload, more=more, gso=(count, mss) if count > 1 else (0, 0))
+
+    def deliver(self, to_remote: bool, index: int = 0, keep: bool = False) -> None:
+        """A segment under way arrives; keep: and is under way once more."""
+        wire = self.wires[to_remote]
+        if not wire:
+            return
+        index %= len(wire)
+        segment = wire[index] if keep else wire.pop(index)
+        end = self.end(not to_remote)
+        stamp_at = segment.options.find(b"\x08\x0a")
+        if stamp_at >= 0:
+            end.echo = int.from_bytes(segment.options[stamp_at + 2 : stamp_at + 6], "big")
+        end.take(segment)
+        if not to_remote:
+            self.passed.append(segment)
+
+    def lose(self, to_remote: bool, index: int) -> None:
+        wire = self.wires[to_remote]
+        if wire:
+            wire.pop(index % len(wire))
+
+    def again(self, local: bool, index: int, begin: int, size: int) -> None:
+        """A part (begin, size in bytes; 0: all) of something sent before is sent again."""
+        end = self.end(local)
+        if not end.sent:
+            return
+        old = end.sent[index % len(end.sent)]
+        if old.payload == 0 or old.flags & SYN:
+            payload, seq, flags = old.payload, old.seq, old.flags
+        else:
+            begin %= old.payload
+            payload = min(size or old.payload, old.payload - begin)
+            seq = (old.seq + begin) % WORD
+            flags = old.flags if begin + payload == old.payload else old.flags & ~FIN
+        mss = self.setting.mss
+        count = -(-payload // mss)
+        self.send(local, flags, payload, seq, gso=(count, mss) if count > 1 else (0, 0))
+
+    def keep_alive(self, local: bool, payload: int, back: int = 1) -> None:
+        end = self.end(local)
+        self.send(local, ACK, payload, (end.snd_nxt - back) % WORD)
+
+    def set_window(self, local: bool, window: int) -> None:
+        self.end(local).window = window
+        self.send(local, ACK)
+
+    def shut(self, local: bool, payload: int = 0) -> None:
+        self.send(local, FIN | ACK, payload)
+
+    def reset(self, local: bool, with_ack: bool, off: int = 0) -> None:
+        end = self.end(local)
+        self.send(local, RST | (ACK if with_ack else 0), seq=(end.snd_nxt + off) % WORD)
+
+    def dss(self, local: bool, dss: Dss, payload: int) -> None:
+        words = self.setting.keys.words
+        mine, others = words if local else words[::-1]
+        filled = Dss(
+            None if dss.data_ack is None else (others << 32) + dss.data_ack,
+            dss.wide_ack,
+            None if dss.data_seq is None else (mine << 32) + dss.data_seq,
+            dss.wide_seq,
+            dss.length,
+            dss.checksum,
+        )
+        self.data(local, payload, filled.encode())

@@ -1,0 +1,460 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One flow's life: bpf/MEASUREMENT.md sections 2 to 6, from its RFCs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from .numbers import WINDOW, WORD, Rx, Tx, apart, before, ceil_div, within
+from .options import Mptcp, Options, Subtype
+from .wire import ACK, FIN, RST, SYN, Tcp
+
+STAMP_NS = 128
+LONGEST_US = 2**28
+FULL_BYTE = 255
+
+
+@dataclass(frozen=True)
+class Now:
+    """Both clocks at one packet."""
+
+    jiffies: int
+    ns: int
+    hz: int
+
+    @property
+    def stamp(self) -> int:
+        return (self.ns // STAMP_NS) % WORD or 1
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One round trip, and what it was compared with."""
+
+    us: int
+    source: str
+    """handshake, data or echo."""
+    deviation: int
+    """|R - SRTT before|; 0 for the first."""
+    step: int
+    """|R - R before|; 0 for the first."""
+
+
+@dataclass
+class Sent:
+    """What a packet that left meant."""
+
+    retransmitted: int = 0
+    syn_again: bool = False
+    keep_alive: bool = False
+
+
+@dataclass
+class Arrived:
+    """What a packet that arrived meant."""
+
+    peer: bool = False
+    sample: Sample | None = None
+    ready: bool = False
+    spurious: int = 0
+    refilled: int = 0
+    refilled_on_path: int = 0
+    reordered: int = 0
+
+
+@dataclass
+class Member:
+    """The members of struct omr_flow, tx first."""
+
+    tx_bytes: int = 0
+    sample_stamp: int = 0
+    tsecho_stamp: int = 0
+    sample_ack: int = 0
+    tsecho_val: int = 0
+    tsval_max: int = 0
+    snd_nxt: int = 0
+    tx_segments: int = 0
+    retransmitted_segments: int = 0
+    spurious_segments: int = 0
+    unacked_since_j: int = 0
+    sample_no: int = 0
+    tsecho_no: int = 0
+    tx_flags: int = 0
+    path: int = 0
+    local_id: int = 0
+    remote_id: int = 0
+    segment_64b: int = 0
+    rx_bytes: int = 0
+    srtt_us8: int = 0
+    rttvar_us4: int = 0
+    jitter_us16: int = 0
+    last_rtt_us: int = 0
+    min_rtt_us: int = 0
+    rtt_samples: int = 0
+    snd_una: int = 0
+    rcv_nxt: int = 0
+    rx_segments: int = 0
+    refilled_segments: int = 0
+    reordered_segments: int = 0
+    last_rx_j: int = 0
+    sample_done: int = 0
+    tsecho_done: int = 0
+    rx_flags: int = 0
+    hole_j: int = 0
+    since_sample: int = 0
+    echo_gap_j: int = 0
+
+
+MEMBERS = tuple(member.name for member in fields(Member))
+
+
+@dataclass
+class Flow(Member):
+    """A flow entry, and what it knows about itself that the struct says in other ways."""
+
+    key: bytes = bytes(8)
+    """Of the end that accepted the connection; valid with Rx.KEY."""
+    token: bytes = bytes(4)
+    data_word: int = 0
+
+    # --- what is known ------------------------------------------------------------------------
+
+    @property
+    def una_known(self) -> bool:
+        """snd_una is the peer's word: since the SYN, or the first acknowledgement."""
+        return bool(self.tx_flags & Tx.SYN or self.rx_flags & Rx.ACK)
+
+    @property
+    def all_acknowledged(self) -> bool:
+        return self.snd_una == self.snd_nxt
+
+    @property
+    def sample_open(self) -> bool:
+        return self.sample_no != self.sample_done
+
+    @property
+    def echo_open(self) -> bool:
+        return self.tsecho_no != self.tsecho_done
+
+    @property
+    def closing(self) -> bool:
+        return bool(self.tx_flags & (Tx.FIN | Tx.RST) or self.rx_flags & (Rx.FIN | Rx.RST))
+
+    def is_other_connections(self, tcp: Tcp) -> bool:
+        """The packet that leaves belongs to a connection that comes after this one."""
+        if tcp.flags & SYN:
+            return tcp.seq not in (self.snd_una, (self.snd_una - 1) % WORD)
+        return not tcp.flags & RST and abs(apart(tcp.seq, self.snd_nxt)) > WINDOW
+
+    def is_keep_alive(self, tcp: Tcp) -> bool:
+        """It asks for an answer, but repeats nothing (RFC 9293 section 3.8.4)."""
+        if tcp.flags & (SYN | FIN | RST) or not self.all_acknowledged:
+            return False
+        if tcp.payload == 0:
+            return tcp.seq == (self.snd_nxt - 1) % WORD
+        return tcp.payload == 1 and before(tcp.seq, self.snd_nxt)
+
+    # --- a packet leaves ----------------------------------------------------------------------
+
+    @classmethod
+    def begun_by(cls, tcp: Tcp, now: Now) -> Flow:
+        """A new entry; leaves() takes the packet."""
+        flow = cls(snd_nxt=tcp.seq, snd_una=tcp.seq, last_rx_j=now.jiffies % WORD)
+        if tcp.flags & SYN:
+            flow.tx_flags = int(Tx.SYN | (Tx.SERVER if tcp.flags & ACK else 0))
+        if tcp.flags & ACK:
+            flow.rcv_nxt = tcp.ack
+            flow.rx_flags = int(Rx.SEQ)
+        return flow
+
+    def leaves(self, tcp: Tcp, size: int, now: Now, path: int, first: bool) -> Sent:
+        """Take a packet of size bytes on the wire that leaves through path."""
+        sent = Sent(keep_alive=not first and self.is_keep_alive(tcp))
+        self.tx_bytes += size
+        self.tx_segments += tcp.segments
+        self.path = path + 1
+        if tcp.payload:
+            one = min(tcp.payload, tcp.gso_size or tcp.payload)
+            self.segment_64b = min(max(self.segment_64b, ceil_div(one, 64)), FULL_BYTE)
+        if not tcp.flags & RST:  # its numbers need not be the connection's
+            self._retransmission(tcp, sent)
+            self._arm(tcp, now, first, sent)
+            self._advance(tcp, now, first)
+        self._flags_out(tcp)
+        return sent
+
+    def _advance(self, tcp: Tcp, now: Now, first: bool) -> None:
+        if before(self.snd_nxt, tcp.end):
+            if tcp.space and self.all_acknowledged:
+                self.unacked_since_j = now.jiffies % WORD
+            self.snd_nxt = tcp.end
+        if tcp.options.timestamps:
+            value = tcp.options.timestamps[0]
+            if first or before(self.tsval_max, value):
+                self.tsval_max = value
+
+    def _retransmission(self, tcp: Tcp, sent: Sent) -> None:
+        again = tcp.space and before(tcp.seq, self.snd_nxt)
+        if not again or sent.keep_alive:
+            return
+        if self.sample_open and before(tcp.seq, self.sample_ack):
+            self.sample_stamp = 0  # Karn
+        if tcp.flags & SYN:
+            sent.syn_again = True
+            return
+        if tcp.payload == tcp.space == 1 and self.rx_flags & Rx.ZERO_WINDOW:
+            return
+        if tcp.payload == 0 and self.rx_flags & Rx.FIN:
+            return
+        sent.retransmitted = segments_below(tcp, tcp.seq, tcp.space, self.snd_nxt)
+        self.retransmitted_segments += sent.retransmitted
+
+    def _arm(self, tcp: Tcp, now: Now, first: bool, sent: Sent) -> None:
+        if self.sample_open:
+            return
+        if tcp.space:
+            if before(tcp.seq, self.snd_nxt) or (first and not tcp.flags & SYN):
+                return
+            self.sample_no = (self.sample_no + 1) % 256
+            self.sample_stamp = now.stamp
+            self.sample_ack = tcp.end
+            if tcp.flags & SYN:  # what it carries may be refused (RFC 7413)
+                self.sample_ack = tcp.data_seq
+            elif tcp.gso_size and tcp.payload > tcp.gso_size:
+                self.sample_ack = (tcp.seq + tcp.gso_size) % WORD
+        elif tcp.options.timestamps and not self.echo_open and not first and not sent.keep_alive:
+            value = tcp.options.timestamps[0]
+            if before(self.tsval_max, value):
+                self.tsecho_no = (self.tsecho_no + 1) % 256
+                self.tsecho_stamp = now.stamp
+                self.tsecho_val = value
+
+    def _flags_out(self, tcp: Tcp) -> None:
+        if tcp.flags & FIN:
+            self.tx_flags |= Tx.FIN
+        if tcp.flags & RST:
+            self.tx_flags |= Tx.RST
+        if tcp.flags & ACK and not tcp.flags & RST:
+            covered = not self.rx_flags & Rx.SEQ or not before(tcp.ack, self.rcv_nxt)
+            self.tx_flags = self.tx_flags & ~Tx.CAUGHT_UP | (Tx.CAUGHT_UP if covered else 0)
+        if tcp.options.mptcp:
+            self._mptcp_out(tcp, tcp.options)
+
+    def _mptcp_out(self, tcp: Tcp, options: Options) -> None:
+        self.tx_flags |= Tx.MPTCP | _marks(options, _TX_MARKS)
+        capable, join = options.last(Subtype.CAPABLE), options.last(Subtype.JOIN)
+        if capable and tcp.flags & SYN:
+            self.tx_flags |= Tx.CAPABLE | (Tx.V0 if capable.version == 0 else 0)
+        if join and join.address_id is not None:
+            self.local_id = join.address_id
+            self.tx_flags = with_bit(self.tx_flags, Tx.BACKUP, join.backup)
+            self.token = join.token or self.token
+        if prio := options.last(Subtype.PRIO):
+            self.tx_flags = with_bit(self.tx_flags, Tx.BACKUP, prio.backup)
+        dss = options.last(Subtype.DSS)
+        if dss and not self.rx_flags & Rx.KEY:
+            self._data_word(dss)
+
+    def _data_word(self, dss: Mptcp) -> None:
+        """Upper halves that are 0 are taken for unknown."""
+        if word := (dss.data_ack or 0) >> 32:
+            self.data_word = word
+            self.tx_flags &= ~Tx.DATA_SEQ
+            return
+        word = (dss.data_seq or 0) >> 32
+        if word and (self.tx_flags & Tx.DATA_SEQ or not self.data_word):
+            self.data_word = word
+            self.tx_flags |= Tx.DATA_SEQ
+
+    # --- a packet arrives ---------------------------------------------------------------------
+
+    def is_good(self, ack: int) -> bool:
+        low = self.snd_una if self.una_known else (self.snd_nxt - WINDOW) % WORD
+        return within(low, ack, self.snd_nxt)
+
+    def is_old(self, ack: int) -> bool:
+        low = (self.snd_nxt - WINDOW) % WORD
+        return bool(self.rx_flags & Rx.ACK) and within(low, ack, (self.snd_una - 1) % WORD)
+
+    def is_peers(self, tcp: Tcp) -> bool:
+        has_ack, seq_known = bool(tcp.flags & ACK), bool(self.rx_flags & Rx.SEQ)
+        if tcp.flags & RST:
+            if seq_known:
+                return tcp.seq == self.rcv_nxt
+            return has_ack and self.is_good(tcp.ack)
+        in_window = not seq_known or abs(apart(tcp.seq, self.rcv_nxt)) <= WINDOW
+        return has_ack and in_window and (self.is_good(tcp.ack) or self.is_old(tcp.ack))
+
+    def arrives(self, tcp: Tcp, size: int, now: Now) -> Arrived:
+        """Take a packet of size bytes on the wire that arrives."""
+        if not self.is_peers(tcp):
+            return Arrived()
+        found = Arrived(peer=True)
+        self.rx_bytes += size
+        self.since_sample = min(self.since_sample + 1, 4)
+        if self.echo_open:
+            gap = (now.jiffies - self.last_rx_j) % WORD
+            self.echo_gap_j = min(max(self.echo_gap_j, gap), FULL_BYTE)
+        self.last_rx_j = now.jiffies % WORD
+        if tcp.flags & ACK and self.is_good(tcp.ack):
+            self._acknowledge(tcp, now, found)
+        self._echo(tcp, now, found)
+        if not tcp.flags & RST:
+            self.rx_segments += tcp.segments
+            self._sequence(tcp, now, found)
+        self._flags_in(tcp)
+        return found
+
+    def _acknowledge(self, tcp: Tcp, now: Now, found: Arrived) -> None:
+        unshaken = bool(self.tx_flags & Tx.SYN and not self.rx_flags & Rx.ACK)
+        found.ready = unshaken and tcp.ack != self.snd_una and not tcp.flags & RST
+        if self.sample_open and not before(tcp.ack, self.sample_ack):
+            self.sample_done = self.sample_no
+            advanced = not self.una_known or before(self.snd_una, self.sample_ack)
+            if self.sample_stamp and advanced:
+                source = "handshake" if found.ready else "data"
+                found.sample = self._sample(self.sample_stamp, source, now)
+        if not self.tx_flags & Tx.SYN or tcp.ack != self.snd_una:
+            self.rx_flags |= Rx.ACK
+        self.snd_una = tcp.ack
+        if not tcp.flags & RST:
+            self.rx_flags = with_bit(self.rx_flags, Rx.ZERO_WINDOW, tcp.window == 0)
+            self._dsack(tcp, found)
+
+    def _dsack(self, tcp: Tcp, found: Arrived) -> None:
+        """RFC 2883 section 4."""
+        if not tcp.options.sack:
+            return
+        left, right = tcp.options.sack[0]
+        width = apart(right, left)
+        below = not before(tcp.ack, right)
+        inside = False
+        if len(tcp.options.sack) > 1:
+            low, high = tcp.options.sack[1]
+            inside = not before(left, low) and not before(high, right)
+        if width <= 0 or not (below or inside):
+            return
+        segments = ceil_div(width, max(self.segment_64b, 1) * 64)
+        room = self.retransmitted_segments - self.spurious_segments
+        found.spurious = min(segments, room)
+        self.spurious_segments += found.spurious
+
+    def _echo(self, tcp: Tcp, now: Now, found: Arrived) -> None:
+        stamps = tcp.options.timestamps
+        if not self.echo_open or not stamps or stamps[1] == 0:
+            return
+        if not within(self.tsecho_val, stamps[1], self.tsval_max):
+            return
+        self.tsecho_done = self.tsecho_no
+        rtt = microseconds(self.tsecho_stamp, now)
+        gap = self.echo_gap_j
+        dense = gap <= 1 or (gap < FULL_BYTE and gap * 1_000_000 * 8 <= rtt * now.hz)
+        self.echo_gap_j = 0
+        if found.sample is None and tcp.payload and dense:
+            found.sample = self._sample(self.tsecho_stamp, "echo", now)
+
+    def _sample(self, stamp: int, source: str, now: Now) -> Sample:
+        """RFC 6298 section 2 with the gains of section 3 of the contract, RFC 3550 jitter."""
+        rtt = microseconds(stamp, now)
+        deviation = step = 0
+        if self.rtt_samples == 0:
+            self.srtt_us8, self.rttvar_us4 = rtt * 8, rtt * 2
+        else:
+            error = rtt - self.srtt_us8 // 8
+            deviation, step = abs(error), abs(rtt - self.last_rtt_us)
+            self.rttvar_us4 += deviation - self.rttvar_us4 // 4
+            eighths = 4 if self.since_sample >= 4 else 2 if self.since_sample >= 2 else 1
+            self.srtt_us8 += error * eighths
+            self.jitter_us16 += step - self.jitter_us16 // 16
+        self.rtt_samples += 1
+        self.last_rtt_us = rtt
+        self.min_rtt_us = min(self.min_rtt_us or rtt, rtt)
+        self.since_sample = 0
+        return Sample(rtt, source, deviation, step)
+
+    def _sequence(self, tcp: Tcp, now: Now, found: Arrived) -> None:
+        if not self.rx_flags & Rx.SEQ:
+            self.rx_flags |= Rx.SEQ
+            self.rcv_nxt = tcp.end
+            return
+        if tcp.payload and before(self.rcv_nxt, tcp.data_seq):
+            if not self.rx_flags & Rx.HOLE or self.tx_flags & Tx.CAUGHT_UP:
+                self.hole_j = now.jiffies % 2**16
+                self.rx_flags |= Rx.HOLE
+        elif tcp.payload and before(tcp.data_seq, self.rcv_nxt):
+            self._below(tcp, now, found)
+        if before(self.rcv_nxt, tcp.end):
+            self.rcv_nxt = tcp.end
+
+    def _below(self, tcp: Tcp, now: Now, found: Arrived) -> None:
+        if tcp.payload == 1 and apart(self.rcv_nxt, tcp.data_seq) == 1:
+            return  # a keep-alive
+        segments = segments_below(tcp, tcp.data_seq, tcp.payload, self.rcv_nxt)
+        since_us = ((now.jiffies - self.hole_j) % 2**16 + 1) * 1_000_000 // now.hz
+        if self.rx_flags & Rx.HOLE and self.min_rtt_us and since_us <= self.min_rtt_us * 3 / 4:
+            found.reordered = segments
+            self.reordered_segments += segments
+            return
+        found.refilled = segments
+        self.refilled_segments += segments
+        if not self.tx_flags & (Tx.FIN | Tx.RST):
+            found.refilled_on_path = segments
+
+    def _flags_in(self, tcp: Tcp) -> None:
+        for bit, flag in ((SYN, Rx.SYN), (FIN, Rx.FIN), (RST, Rx.RST)):
+            if tcp.flags & bit:
+                self.rx_flags |= flag
+        if tcp.options.mptcp:
+            self._mptcp_in(tcp, tcp.options)
+
+    def _mptcp_in(self, tcp: Tcp, options: Options) -> None:
+        self.rx_flags |= Rx.MPTCP | _marks(options, _RX_MARKS)
+        joined = self.rx_flags & Rx.JOIN or self.tx_flags & Tx.JOIN
+        capable, join = options.last(Subtype.CAPABLE), options.last(Subtype.JOIN)
+        if capable and not joined and not self.rx_flags & Rx.KEY:
+            self.key = capable.keys[0 if tcp.flags & SYN else 1]
+            self.rx_flags |= Rx.KEY
+        if join and join.address_id is not None:
+            self.remote_id = join.address_id
+            self.rx_flags = with_bit(self.rx_flags, Rx.BACKUP, join.backup)
+        if prio := options.last(Subtype.PRIO):
+            self.rx_flags = with_bit(self.rx_flags, Rx.BACKUP, prio.backup)
+
+
+_TX_MARKS = {
+    Subtype.JOIN: Tx.JOIN,
+    Subtype.ADD_ADDR: Tx.ADD_ADDR,
+    Subtype.REMOVE_ADDR: Tx.REMOVE_ADDR,
+    Subtype.FAIL: Tx.FAIL,
+    Subtype.FASTCLOSE: Tx.FASTCLOSE,
+    None: Tx.INFINITE,
+}
+_RX_MARKS = {subtype: Rx[flag.name] for subtype, flag in _TX_MARKS.items()}
+"""None: an infinite mapping."""
+
+
+def _marks(options: Options, flags: dict[Subtype | None, int]) -> int:
+    """The flags of what options are there."""
+    found = {subtype for subtype in flags if subtype is not None and options.carries(subtype)}
+    marks = flags[None] if options.infinite else 0
+    for subtype in found:
+        marks |= flags[subtype]
+    return marks
+
+
+def segments_below(tcp: Tcp, begin: int, length: int, edge: int) -> int:
+    """Wire segments of [begin, begin + length) that begin below edge."""
+    overlap = apart(edge, begin)
+    if overlap >= length or not tcp.gso_size:
+        return tcp.gso_segs
+    return min(ceil_div(overlap, tcp.gso_size), tcp.gso_segs)
+
+
+def with_bit(flags: int, bit: int, on: bool) -> int:
+    return flags | bit if on else flags & ~bit
+
+
+def microseconds(stamp: int, now: Now) -> int:
+    """Since a stamp, to the nearest microsecond, at least 1, at most LONGEST_US."""
+    units = apart(now.stamp, stamp)
+    return min(max((units * STAMP_NS + 500) // 1000, 1), LONGEST_US)
