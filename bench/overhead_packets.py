@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 SYN, PSH, ACK = 2, 8, 16
 SEGMENT = 1448
-DSS = bytes([30, 26, 0x20, 0x0F]) + struct.pack("!QQIHH", 1 << 60, 1 << 61, 1, SEGMENT, 0x0101)
+DSS = struct.pack("!BBBBQQIHBB", 30, 26, 0x20, 0x0F, 0xA1B2C3D4E5F60718, 0x1827364554637281,
+                  0x01020304, SEGMENT, 1, 1)  # fmt: skip
 """RFC 8684 section 3.3: data ACK of 8, DSN of 8, subflow sequence number, length; two NOPs."""
 HOT_FLOW_PORT = 256
 """Flow 1, as bench_write() of overhead.bpf.c puts it."""

@@ -56,14 +56,9 @@ FEW = 1000
 MANY = 100_000
 """From so many flows on, one packet of each is a run."""
 COUNTERS = (
-    "tx_packets",
-    "rx_packets",
-    "retransmitted_segments",
-    "refilled_segments",
-    "flows_opened",
-    "flows_refused",
-    "rtt_samples",
-)
+    "tx_packets", "rx_packets", "retransmitted_segments", "refilled_segments",
+    "flows_opened", "flows_refused", "rtt_samples", "events_suppressed",
+)  # fmt: skip
 
 
 def compile_object() -> Path:
