@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 from omrfast.cli.replay import run
 from omrfast.replay.planes import Target, open_target
 from omrfast.replay.sides import parse_local
+
+from .handmade import EN10MB, LOCAL, Framing, Segment, pcap, records, write
 
 Json = dict[str, Any]
 
@@ -48,6 +51,16 @@ def replay(path: Path, *local: str) -> Json:
     assert native.pop("run")["dataplane"] == "native"
     assert native == kernel
     return native
+
+
+def replay_segments(folder: Path, segments: Sequence[Segment], version: int = 4) -> Json:
+    """As Ethernet frames; LOCAL and all of 10.0.0.0/8 are local."""
+    packets = records(segments, Framing(EN10MB, version))
+    found = replay(write(folder, pcap(packets, EN10MB)), LOCAL[4], "10.0.0.0/8", LOCAL[6])
+    for index, flow in enumerate(found["flows"]):
+        measured = [s for s in found["samples"] if s["flow"] == index]
+        assert flow["rtt_ms"]["samples"] == len(measured)
+    return found
 
 
 def samples(document: Json) -> list[tuple[int, int, str]]:
