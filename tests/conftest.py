@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent
-FOLDERS = ("abi", "act", "cli", "dataplane", "fuzz", "lab", "model", "prog", "unit")
+FOLDERS = ("abi", "act", "cli", "dataplane", "fuzz", "lab", "model", "prog", "replay", "unit")
 NETNS = Path("/run/netns")
 IN_CI = os.environ.get("CI") == "true"
 LAB_TIMEOUT = 180
