@@ -136,7 +136,7 @@ OMR_INLINE void omr_fold(const struct omr_scan_order *order, struct omr_scan_cel
 	__u32 server = omr_server_of(order, remote, words);
 	struct omr_flow_sum *sum = &cells->cell[server][path];
 
-	cells->entries++;
+	cells->entries[words == 4]++;
 	omr_sum_arrival(sum, flow->rx.last_rx_j);
 	if (!omr_flow_closed(flow))
 		omr_sum_open(sum, flow);

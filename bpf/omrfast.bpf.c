@@ -228,12 +228,16 @@ int omr_clock_read(struct omr_clock *clock)
 	return 0;
 }
 
-/* Walks both flow tables as omr_scan_state says. The loader leaves it out where it is refused. */
+/* Walks the flow tables as omr_scan_state says. The loader leaves it out where it is refused. */
 SEC("syscall")
 int omr_scan(void)
 {
-	bpf_for_each_map_elem(&omr_flows4, omr_scan_flow4, 0, 0);
-	bpf_for_each_map_elem(&omr_flows6, omr_scan_flow6, 0, 0);
+	struct omr_scan_state *state = scan_state();
+
+	if (state && (state->order.in_kernel & OMR_SCAN_FLOWS4))
+		bpf_for_each_map_elem(&omr_flows4, omr_scan_flow4, 0, 0);
+	if (state && (state->order.in_kernel & OMR_SCAN_FLOWS6))
+		bpf_for_each_map_elem(&omr_flows6, omr_scan_flow6, 0, 0);
 	return 0;
 }
 

@@ -26,14 +26,18 @@ struct omr_scan_server {
 	__u16 zero;
 };
 
+/* omr_scan_order.in_kernel: which tables to walk there. */
+#define OMR_SCAN_FLOWS4 1
+#define OMR_SCAN_FLOWS6 2
+
 struct omr_scan_order {
 	__u64 now_j;
-	__u32 collect;         /* 1: delete what the three limits tell */
-	__u32 closed_age_j;    /* closed and silent for longer */
-	__u32 half_open_age_j; /* handshake begun before that and not completed */
-	__u32 idle_age_j;      /* silent for longer, whatever the state */
-	__u32 rows;            /* flows to list: those with the most bytes */
-	__u32 zero;
+	__u32 collect;             /* 1: delete what the three limits tell */
+	__u32 closed_age_j;        /* closed and silent for longer */
+	__u32 half_open_age_j;     /* handshake begun before that and not completed */
+	__u32 idle_age_j;          /* silent for longer, whatever the state */
+	__u32 rows;                /* flows to list: those with the most bytes */
+	__u32 in_kernel;           /* OMR_SCAN_FLOWS*; the other tables are walked by batches */
 	__u8 slot[OMR_SCAN_SLOTS]; /* index + 1 of the first server of a chain; 0: none */
 	struct omr_scan_server server[OMR_SCAN_SERVERS];
 };
@@ -60,7 +64,7 @@ struct omr_flow_sum {
 #define OMR_SCAN_SERVER_CELLS 33
 #define OMR_SCAN_PATH_CELLS 33
 struct omr_scan_cells {
-	__u64 entries; /* that remain */
+	__u64 entries[2]; /* that remain, IPv4 and IPv6 */
 	__u64 collected;
 	struct omr_flow_sum cell[OMR_SCAN_SERVER_CELLS][OMR_SCAN_PATH_CELLS];
 };

@@ -57,7 +57,7 @@ static void add(struct omr_flow_sum *sum, const struct omr_flow_sum *cell)
 static void sum_up(struct omr_scan_result *result, const struct omr_scan_cells *cells)
 {
 	memset(result, 0, sizeof(*result));
-	result->entries = cells->entries;
+	memcpy(result->entries, cells->entries, sizeof(result->entries));
 	result->collected = cells->collected;
 	for (int server = 0; server < OMR_SCAN_SERVER_CELLS; server++)
 		for (int path = 0; path < OMR_SCAN_PATH_CELLS; path++) {
@@ -121,6 +121,12 @@ static void fill_row(const struct walk *walk, const void *key, const struct omr_
 		omr_row_key6(row, key);
 }
 
+static void make_heap(struct walk *walk)
+{
+	for (__u32 i = walk->row_count / 2 + 1; i-- > 0;)
+		sink(walk->rows, walk->row_count, i);
+}
+
 static void keep_row(struct walk *walk, const void *key, const struct omr_flow *flow)
 {
 	__u32 room = walk->order->rows;
@@ -129,8 +135,7 @@ static void keep_row(struct walk *walk, const void *key, const struct omr_flow *
 	if (walk->row_count < room) {
 		fill_row(walk, key, flow, &walk->rows[walk->row_count++]);
 		if (walk->row_count == room)
-			for (__u32 i = room / 2 + 1; i-- > 0;)
-				sink(walk->rows, room, i);
+			make_heap(walk);
 	} else if (room && omr_flow_bytes(flow) >= omr_flow_bytes(&walk->rows[0].flow)) {
 		fill_row(walk, key, flow, &row);
 		if (row_after(&walk->rows[0], &row)) {
@@ -192,77 +197,73 @@ static int walk_table(struct walk *walk)
 	return 0;
 }
 
-static int walk_tables(struct walk *walk, int flows4_fd, int flows6_fd)
+static int walk_by_batches(struct walk *walk, const struct omr_scan_place *place)
 {
-	int error;
-
-	walk->fd = flows4_fd;
-	walk->family = 4;
-	error = walk_table(walk);
-	if (error)
-		return error;
-	walk->fd = flows6_fd;
-	walk->family = 6;
-	return walk_table(walk);
-}
-
-int omr_scan_by_batches(int flows4_fd, int flows6_fd, const struct omr_scan_order *order,
-                        struct omr_scan_result *result, struct omr_flow_row *rows)
-{
-	struct walk walk = {.order = order, .rows = rows};
 	int error = -ENOMEM;
 
-	walk.cells = calloc(1, sizeof(*walk.cells));
-	walk.keys = malloc(BATCH * sizeof(struct omr_flow_key6));
-	walk.values = malloc(BATCH * sizeof(struct omr_flow));
-	if (walk.cells && walk.keys && walk.values)
-		error = walk_tables(&walk, flows4_fd, flows6_fd);
-	if (!error)
-		sum_up(result, walk.cells);
-	free(walk.cells);
-	free(walk.keys);
-	free(walk.values);
-	if (error)
-		return error;
-	if (walk.row_count)
-		qsort(rows, walk.row_count, sizeof(*rows), in_order);
-	return (int)walk.row_count;
+	walk->keys = malloc(BATCH * sizeof(struct omr_flow_key6));
+	walk->values = malloc(BATCH * sizeof(struct omr_flow));
+	if (walk->keys && walk->values)
+		error = 0;
+	if (!error && !(walk->order->in_kernel & OMR_SCAN_FLOWS4)) {
+		walk->fd = place->flows4_fd;
+		walk->family = 4;
+		error = walk_table(walk);
+	}
+	if (!error && !(walk->order->in_kernel & OMR_SCAN_FLOWS6)) {
+		walk->fd = place->flows6_fd;
+		walk->family = 6;
+		error = walk_table(walk);
+	}
+	free(walk->keys);
+	free(walk->values);
+	return error;
 }
 
 /* --- inside the kernel ---------------------------------------------------------------------- */
 
-static int run_scan(int program_fd, int state_fd, struct omr_scan_state *state)
+static int walk_in_kernel(struct walk *walk, const struct omr_scan_place *place,
+                          struct omr_scan_state *state)
 {
 	__u32 zero = 0, retval = 0;
-	int error = bpf_map_update_elem(state_fd, &zero, state, BPF_ANY);
-
-	if (!error)
-		error = omr_run_syscall(program_fd, NULL, 0, &retval);
-	if (!error)
-		error = bpf_map_lookup_elem(state_fd, &zero, state);
-	return error;
-}
-
-int omr_scan_in_kernel(int program_fd, int state_fd, const struct omr_scan_order *order,
-                       struct omr_scan_result *result, struct omr_flow_row *rows)
-{
-	struct omr_scan_state *state;
 	int error;
 
-	if (order->rows > OMR_SCAN_ROWS)
+	if (walk->order->rows > OMR_SCAN_ROWS)
 		return -E2BIG;
-	state = calloc(1, sizeof(*state));
+	state->top.least_bytes = walk->order->rows ? 0 : ~0ULL;
+	error = bpf_map_update_elem(place->state_fd, &zero, state, BPF_ANY);
+	if (!error)
+		error = omr_run_syscall(place->program_fd, NULL, 0, &retval);
+	if (!error)
+		error = bpf_map_lookup_elem(place->state_fd, &zero, state);
+	if (error)
+		return error;
+	walk->row_count = state->top.count;
+	memcpy(walk->rows, state->top.row, walk->row_count * sizeof(*walk->rows));
+	if (walk->row_count == walk->order->rows)
+		make_heap(walk);
+	return 0;
+}
+
+int omr_scan_flows(const struct omr_scan_place *place, const struct omr_scan_order *order,
+                   struct omr_scan_result *result, struct omr_flow_row *rows)
+{
+	struct omr_scan_state *state = calloc(1, sizeof(*state));
+	struct walk walk = {.order = order, .rows = rows};
+	int error = 0;
+
 	if (!state)
 		return -ENOMEM;
 	state->order = *order;
-	if (!order->rows)
-		state->top.least_bytes = ~0ULL;
-	error = run_scan(program_fd, state_fd, state);
+	walk.cells = &state->cells;
+	if (order->in_kernel)
+		error = walk_in_kernel(&walk, place, state);
+	if (!error)
+		error = walk_by_batches(&walk, place);
 	if (!error) {
 		sum_up(result, &state->cells);
-		memcpy(rows, state->top.row, state->top.count * sizeof(*rows));
-		qsort(rows, state->top.count, sizeof(*rows), in_order);
-		error = (int)state->top.count;
+		qsort(rows, walk.row_count, sizeof(*rows), in_order);
+		error = (int)walk.row_count;
 	}
 	free(state);
 	return error;

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Walking the flow tables once, by batches of look-ups or inside the kernel (bpf/fold.h)."""
+"""Walking the flow tables, inside the kernel or by batches of look-ups (bpf/fold.h)."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from omrfast.shim._shim import ffi, lib
 MAX_SERVERS: int = lib.OMR_SCAN_SERVERS
 MAX_ROWS: int = lib.OMR_SCAN_ROWS
 """Rows that a walk inside the kernel can list."""
+FLOWS4: int = lib.OMR_SCAN_FLOWS4
+FLOWS6: int = lib.OMR_SCAN_FLOWS6
+"""Tables to walk there: order.in_kernel."""
 
 _raw_new = ffi.new_allocator(should_clear_after_alloc=False)
 
@@ -59,20 +62,23 @@ def order(
     return made
 
 
-def by_batches(flows4_fd: int, flows6_fd: int, order: Any) -> ScanResult:
-    """Look-ups of some thousand entries at a time, folded in C.
+@dataclass(frozen=True, slots=True)
+class Place:
+    """File descriptors; program (omr_scan) and state may be -1 for walks by batches alone."""
 
-    What is due is looked at again before it is deleted.
-    """
+    flows4: int
+    flows6: int
+    program: int = -1
+    state: int = -1
+
+
+def walk(place: Place, order: Any) -> ScanResult:
+    """Walk both tables; those that order.in_kernel names there, and one such walk at a time, for
+    MAX_ROWS rows at most. By batches, what is due is looked at again before it is deleted."""
+    where = ffi.new("struct omr_scan_place *")
+    where.flows4_fd, where.flows6_fd = place.flows4, place.flows6
+    where.program_fd, where.state_fd = place.program, place.state
     rows = _raw_new("struct omr_flow_row[]", max(order.rows, 1))
     sums = ffi.new("struct omr_scan_result *")
-    count = lib.omr_scan_by_batches(flows4_fd, flows6_fd, order, sums, rows)
+    count = lib.omr_scan_flows(where, order, sums, rows)
     return ScanResult(sums, rows, api.check(count, "walking the flow tables"))
-
-
-def in_kernel(program_fd: int, state_fd: int, order: Any) -> ScanResult:
-    """By the program omr_scan; for at most MAX_ROWS rows, and one walk at a time."""
-    rows = _raw_new("struct omr_flow_row[]", max(order.rows, 1))
-    sums = ffi.new("struct omr_scan_result *")
-    count = lib.omr_scan_in_kernel(program_fd, state_fd, order, sums, rows)
-    return ScanResult(sums, rows, api.check(count, "walking the flow tables inside the kernel"))

@@ -138,7 +138,7 @@ int omr_read_links(int links_fd, struct omr_link_row *out, __u32 room);
 /* --- flows.c ------------------------------------------------------------------------------ */
 
 struct omr_scan_result {
-	__u64 entries; /* that remain */
+	__u64 entries[2]; /* that remain, IPv4 and IPv6 */
 	__u64 collected;
 	struct omr_flow_sum path[OMR_MAX_PATHS];
 	struct omr_flow_sum server[OMR_SCAN_SERVERS];
@@ -148,15 +148,20 @@ struct omr_scan_result {
 void omr_scan_set_servers(struct omr_scan_order *order, const struct omr_scan_server *servers,
                           __u32 count);
 
+struct omr_scan_place {
+	int flows4_fd;
+	int flows6_fd;
+	int program_fd; /* omr_scan and its omr_scan_state; not used unless order->in_kernel */
+	int state_fd;
+};
+
 /*
- * Both walk both tables once and write order->rows rows at most, those with the most bytes first;
- * they return how many. On the same tables they give the same answer.
+ * Walk both tables once and write order->rows rows at most, those with the most bytes first;
+ * returns how many. Whichever tables are walked inside the kernel, the answer is the same. There,
+ * one walk at a time, and -E2BIG for more than OMR_SCAN_ROWS rows.
  */
-int omr_scan_by_batches(int flows4_fd, int flows6_fd, const struct omr_scan_order *order,
-                        struct omr_scan_result *result, struct omr_flow_row *rows);
-/* By the program omr_scan; one at a time. -E2BIG: more than OMR_SCAN_ROWS rows. */
-int omr_scan_in_kernel(int program_fd, int state_fd, const struct omr_scan_order *order,
-                       struct omr_scan_result *result, struct omr_flow_row *rows);
+int omr_scan_flows(const struct omr_scan_place *place, const struct omr_scan_order *order,
+                   struct omr_scan_result *result, struct omr_flow_row *rows);
 
 /* --- ring.c ------------------------------------------------------------------------------- */
 

@@ -8,12 +8,13 @@ import subprocess
 import sysconfig
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from random import Random
 
 import pytest
-from omrfast.shim._shim import lib
+from omrfast.shim._shim import ffi, lib
 
 from omrfast.core.config import MAX_SERVER_ADDRESSES
 from omrfast.core.types import FlowSum, FlowView
@@ -21,7 +22,9 @@ from omrfast.dataplane import bpffs
 from omrfast.dataplane.loader import open_dataplane
 from omrfast.dataplane.names import SCAN_PROGRAM, SCAN_STATE, DataPlaneError
 from omrfast.dataplane.reader import DataPlane
-from omrfast.shim import scan
+from omrfast.dataplane.scan import DENSE, Scanner
+from omrfast.shim import api, scan
+from omrfast.shim.run import Program
 
 from . import tables
 from .tables import Entry, sum_of
@@ -104,6 +107,49 @@ def test_the_longest_list_begins_as_the_short_ones(plane: DataPlane, seed: int, 
     assert sizes == sorted((entry.tx_bytes + entry.rx_bytes for entry in entries), reverse=True)
     for way in WAYS:
         assert plane.flows({}, top, way=way) == everything[:top]
+
+
+def outcome(place: scan.Place, in_kernel: int, rows: int) -> tuple[bytes, bytes]:
+    order = scan.order(tables.NOW_J, rows=rows, servers=SERVERS)
+    order.in_kernel = in_kernel
+    found = scan.walk(place, order)
+    row_bytes = ffi.sizeof("struct omr_flow_row") * found.row_count
+    return bytes(ffi.buffer(found.sums)), bytes(ffi.buffer(found.rows, row_bytes))
+
+
+@pytest.mark.parametrize("rows", [0, 1, 20, scan.MAX_ROWS])
+@pytest.mark.parametrize("seed", range(4))
+def test_each_table_may_be_walked_either_way(plane: DataPlane, seed: int, rows: int) -> None:
+    random = Random(100 + seed)
+    tables.put(plane, tables.random_entries(random, random.choice((5, 70, 3000)), SERVERS + OTHERS))
+    folder = bpffs.path(plane.run_dir)
+    with (
+        api.Map.open(os.path.join(folder, SCAN_STATE)) as state,
+        closing(Program.open(os.path.join(folder, SCAN_PROGRAM))) as program,
+    ):
+        place = scan.Place(
+            plane.maps["omr_flows4"].fd, plane.maps["omr_flows6"].fd, program.fd, state.fd
+        )
+        expected = outcome(place, 0, rows)
+        for in_kernel in (scan.FLOWS4, scan.FLOWS6, scan.FLOWS4 | scan.FLOWS6):
+            assert outcome(place, in_kernel, rows) == expected
+
+
+def test_a_table_that_is_not_nearly_empty_is_walked_inside_the_kernel(plane: DataPlane) -> None:
+    def walked(rows: int = 0) -> int:
+        order = scan.order(tables.NOW_J, rows=rows)
+        scanner.walk(order)
+        return int(order.in_kernel)
+
+    entries = [Entry("::1", SERVERS[2], (port, 443)) for port in range(FLOWS // DENSE)]
+    maps = plane.maps["omr_flows4"], plane.maps["omr_flows6"]
+    with closing(Scanner(bpffs.path(plane.run_dir), *maps)) as scanner:
+        assert [walked(), walked()] == [0, 0]
+        tables.put(plane, entries)
+        assert [walked(), walked(), walked(scan.MAX_ROWS)] == [0, scan.FLOWS6, scan.FLOWS6]
+        assert walked(scan.MAX_ROWS + 1) == 0
+        plane.maps["omr_flows6"].delete(entries[0].key)
+        assert [walked(), walked()] == [scan.FLOWS6, 0]
 
 
 def test_flows_of_one_size_come_in_one_order(plane: DataPlane) -> None:
