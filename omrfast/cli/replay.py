@@ -24,6 +24,7 @@ from omrfast.cli.common import (
 from omrfast.replay.sides import Given, parse_local
 
 if TYPE_CHECKING:
+    from omrfast.replay.capture import Capture
     from omrfast.replay.planes import Target
 
 Json = dict[str, Any]
@@ -110,21 +111,19 @@ class _Progress:
         return time.monotonic() - self._started
 
 
-def run(path: str, given: Given, target: Target, samples: bool) -> Json:
-    """Replay a file through a target with empty tables; the document of omrfast.replay.
+def run(capture: Capture, given: Given, target: Target, samples: bool) -> Json:
+    """Replay through a target with empty tables; the document of omrfast.replay.
 
     Raises CaptureError, ShimError or OSError.
     """
     from omrfast.replay import report
-    from omrfast.replay.capture import open_capture
     from omrfast.replay.engine import replay
 
-    with open_capture(path) as capture:
-        progress = _Progress(path)
-        try:
-            outcome = replay(capture, target, given, progress)
-        finally:
-            seconds = progress.finish()
+    progress = _Progress(capture.name)
+    try:
+        outcome = replay(capture, target, given, progress)
+    finally:
+        seconds = progress.finish()
     found: Json = {"file": capture.name, "format": capture.format}
     found.update(report.document(outcome))
     found["run"] = {
@@ -138,10 +137,11 @@ def run(path: str, given: Given, target: Target, samples: bool) -> Json:
 
 
 def handle(args: argparse.Namespace) -> int:
+    from omrfast.replay.capture import open_capture
     from omrfast.replay.planes import open_target
 
-    with open_target(args.dataplane, args.flows) as target:
-        found = run(args.file, parse_local(args.local), target, args.samples)
+    with open_capture(args.file) as capture, open_target(args.dataplane, args.flows) as target:
+        found = run(capture, parse_local(args.local), target, args.samples)
     if args.json:
         print_json(found)
     else:

@@ -10,7 +10,7 @@ the same headers, engine runs them, report makes this document of the outcome (`
       "packets": n,                       records in the file
       "replayed": n,                      those that the programs got
       "left_out": {reason: n},            the others: not_ip, none_local, both_local, other_host,
-                                          without_time, link_type
+                                          without_time, without_mac, link_type
       "parse_errors": {reason: n},        truncated, malformed, fragment, extensions, vlans, options
       "start": Unix time, "duration_s", "clock_resolution_us", "packets_back_in_time": n,
       "local": {"addresses": [...], "by": {what decided: conversations}},

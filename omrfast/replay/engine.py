@@ -281,6 +281,8 @@ class _Run:
 def _seen(item: memoryview, frame: frames.Frame) -> Seen:
     ends = bytes(item[_ENDS : _ENDS + _ENDS_SIZE])
     macs = (frame.data[6:12], frame.data[0:6]) if frame.l2 == frames.ETHERNET else None
+    if macs and macs[1] == frames.NO_MAC:
+        macs = None
     return Seen(
         ends[0],
         ends[1:17],

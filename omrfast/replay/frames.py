@@ -20,6 +20,8 @@ BARE: int = lib.OMR_L2_NONE
 UNKNOWN, INBOUND, OUTBOUND, ELSEWHERE = 0, 1, 2, 3
 """Direction as the capture itself tells it; ELSEWHERE: between other machines."""
 
+NO_MAC = bytes(6)
+"""Destination of frames whose capture does not tell it."""
 _IP_TYPES = (0x0800, 0x86DD)
 _ADDRESS_FAMILIES = (2, 10, 24, 28, 30)
 """AF_INET, and AF_INET6 of Linux, NetBSD and OpenBSD, FreeBSD, Darwin."""
@@ -82,7 +84,7 @@ def _cooked(
 ) -> Frame | None:
     direction = _COOKED_DIRECTIONS[kind] if kind < len(_COOKED_DIRECTIONS) else UNKNOWN
     if device in _FRAMED_DEVICES:
-        ethernet = bytes(6) + sender + protocol.to_bytes(2, "big")
+        ethernet = NO_MAC + sender + protocol.to_bytes(2, "big")
         grown = wire_len - header + len(ethernet)
         return Frame(ETHERNET, ethernet + data[header:], grown, direction)
     if protocol not in _IP_TYPES:

@@ -46,7 +46,7 @@ class Seen(NamedTuple):
     destination_port: int
     tcp_flags: int
     macs: tuple[bytes, bytes] | None
-    """Source and destination of an Ethernet frame."""
+    """Source and destination of an Ethernet frame; None: not both are known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +106,15 @@ class Sides:
         self._guess.conclude()
 
     def direction(self, packet: Seen) -> int | str:
-        """EGRESS, INGRESS, ``both_local`` or ``none_local``.
+        """EGRESS, INGRESS, or why neither: ``both_local``, ``none_local``, ``without_mac`` (only
+        MAC addresses were given).
 
         A packet whose addresses cannot be read is a stranger's that arrives.
         """
         if self.given.macs and packet.macs:
             return self._by_mac(packet.macs)
+        if self.given.macs and not self.given.networks:
+            return "without_mac"
         if not packet.family:
             return INGRESS
         if self.given:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from omrfast.cli.replay import run
+from omrfast.replay.capture import open_capture
 from omrfast.replay.planes import Target, open_target
 from omrfast.replay.sides import parse_local
 
@@ -44,9 +45,10 @@ def _kernel() -> Target:
 
 def replay(path: Path, *local: str) -> Json:
     """The document of omrfast.replay without ``run``, samples included."""
-    kernel = run(str(path), parse_local(local), _kernel(), samples=True)
-    with open_target("native", FLOWS) as target:
-        native = run(str(path), parse_local(local), target, samples=True)
+    with open_capture(str(path)) as capture:
+        kernel = run(capture, parse_local(local), _kernel(), samples=True)
+    with open_capture(str(path)) as capture, open_target("native", FLOWS) as target:
+        native = run(capture, parse_local(local), target, samples=True)
     assert kernel.pop("run")["dataplane"] == "kernel"
     assert native.pop("run")["dataplane"] == "native"
     assert native == kernel

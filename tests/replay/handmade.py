@@ -174,12 +174,12 @@ def pcap(
     packets: Iterable[Record], link: int, *, order: str = "<", nanoseconds: bool = False
 ) -> bytes:
     magic, step = (0xA1B23C4D, 1) if nanoseconds else (0xA1B2C3D4, 1000)
-    made = struct.pack(f"{order}IHHiIII", magic, 2, 4, 0, 0, 262144, link)
+    made = [struct.pack(f"{order}IHHiIII", magic, 2, 4, 0, 0, 262144, link)]
     for packet in packets:
         seconds, rest = divmod(packet.at_ns, 1_000_000_000)
         head = (seconds, rest // step, len(packet.data), packet.wire_len)
-        made += struct.pack(f"{order}IIII", *head) + packet.data
-    return made
+        made += [struct.pack(f"{order}IIII", *head), packet.data]
+    return b"".join(made)
 
 
 def option(order: str, code: int, value: bytes) -> bytes:

@@ -17,8 +17,10 @@ from .handmade import (
     EN10MB,
     LOCAL,
     LOCAL_MAC,
+    RAW,
     REMOTE,
     REMOTE_MAC,
+    SLL,
     Framing,
     Segment,
     into,
@@ -62,6 +64,13 @@ def test_packets_of_no_and_of_two_local_ends(tmp_path: Path) -> None:
     assert found["left_out"] == {"none_local": 12}
     found = _replay(tmp_path, CONVERSATION, LOCAL_MAC, REMOTE_MAC)
     assert found["left_out"] == {"both_local": 12}
+
+
+@pytest.mark.parametrize("link", [RAW, SLL])
+def test_mac_addresses_where_there_are_none(link: int, tmp_path: Path) -> None:
+    path = write(tmp_path, pcap(records(CONVERSATION, Framing(link)), link))
+    assert replay(path, LOCAL_MAC)["left_out"] == {"without_mac": 12}
+    assert len(replay(path, LOCAL_MAC, LOCAL[4])["samples"]) == 3
 
 
 def test_guess_private_address(tmp_path: Path) -> None:
