@@ -109,7 +109,7 @@ def plans(quick: bool, rounds: int) -> list[Plan]:
     tc = tuple(place for place in PLACES if place.hook == "TC")
     if quick:
         return [
-            Plan(1, few, HOT_KINDS, PLACES, 3),
+            Plan(1, few, HOT_KINDS, PLACES, 2),
             Plan(10_000, few, ("data",), PLACES[:3], 3),
             Plan(1_000_000, 1_000_000, ("data",), tc[:2], 1),
         ]
@@ -238,7 +238,7 @@ def verdicts(rows: list[Row]) -> list[Verdict]:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="few rounds, under a minute")
+    parser.add_argument("--quick", action="store_true", help="few rounds: a minute")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--live-rounds", type=int, default=7)
     parser.add_argument("--no-live", action="store_true", help="no namespaces, no iperf3")
