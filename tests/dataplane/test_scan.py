@@ -23,6 +23,7 @@ from omrfast.dataplane.loader import open_dataplane
 from omrfast.dataplane.names import SCAN_PROGRAM, SCAN_STATE, DataPlaneError
 from omrfast.dataplane.reader import DataPlane
 from omrfast.dataplane.scan import DENSE, Scanner
+from omrfast.meter import Meter
 from omrfast.shim import api, scan
 from omrfast.shim.run import Program
 
@@ -212,6 +213,18 @@ def test_a_closed_flow_proves_that_its_server_lives(plane: DataPlane, way: str) 
     found = plane.scan(servers=SERVERS, way=way).servers
     assert found[SERVERS[0]] == FlowSum(arrived=arrived)
     assert found[SERVERS[1]] == FlowSum()
+
+
+def test_the_slow_tick_tells_of_configured_servers(plane: DataPlane) -> None:
+    entry = Entry("10.0.0.1", SERVERS[0], (1, 443), srtt_us8=8 * 40_000, arrived=0)
+    tables.put(plane, [entry, replace(entry, ports=(2, 443)), replace(entry, remote=OTHERS[0])])
+    meter = Meter(plane, "tc")
+    figures = meter.sum_up(0.0, SERVERS)
+    assert figures.flows == 3
+    assert figures.server_flows == {
+        server: sum_of([entry] * 2 if server == SERVERS[0] else [], plane.hz) for server in SERVERS
+    }
+    assert meter.sum_up(1.0).server_flows == {}
 
 
 def test_walks_at_the_same_time_do_not_disturb_each_other(plane: DataPlane) -> None:
