@@ -272,7 +272,10 @@ def main() -> int:
     if live.throughput:
         print(live_text(live) + "\n")
     print("\n".join(str(verdict) for verdict in judged))
+    if args.quick:
+        print("One or two rounds: hints, not verdicts.")
     figures = {
+        "quick": args.quick,
         "targets": TARGETS,
         "verdicts": [vars(verdict) for verdict in judged],
         "runs": [row.json() for row in rows],
