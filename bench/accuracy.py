@@ -15,7 +15,8 @@ srtt       The flow's smoothed RTT with tcpi_rtt of the end that sends: the rout
            uploads, the server's for downloads (whose router sends nothing but acknowledgements, so
            that its own tcpi_rtt is the handshake's). The kernel is read before and after ours: what
            lies between the two agrees. Median and 90th percentile of the distance, and the median
-           with its sign.
+           with its sign. With windows of a few segments (--congestion cubic and loss) the receiver
+           delays many acknowledgements: tcpi_rtt then has up to 40 ms more in it than the path.
 min_rtt    The flow's minimum with tcpi_min_rtt of that end, at the last reading.
 rcv_rtt    Downloads, for scale: how far tcpi_rcv_rtt of the router's own kernel is from tcpi_rtt of
            the server, computed like srtt.
