@@ -162,9 +162,11 @@ def _left(folder: Path) -> list[str]:
     return mounted + [str(path) for path in folder.glob("omrfast-replay-*")]
 
 
-def _holds_programs(pid: int) -> bool:
-    links = [os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()]
-    return "anon_inode:bpf-prog" in links
+def _waits_with_programs(pid: int) -> bool:
+    process = Path(f"/proc/{pid}")
+    links = [os.readlink(link) for link in (process / "fd").iterdir()]
+    waits_for = (process / "wchan").read_text(encoding="ascii")
+    return "anon_inode:bpf-prog" in links and "pipe_read" in waits_for
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
@@ -181,8 +183,8 @@ def test_nothing_is_left_when_it_is_stopped(number: signal.Signals, tmp_path: Pa
             writer.write(pcap(PACKETS, EN10MB))
             writer.flush()
             deadline = time.monotonic() + PATIENCE
-            while not _holds_programs(running.pid) or _left(tmp_path):
-                assert time.monotonic() < deadline, "the programs were not loaded"
+            while not _waits_with_programs(running.pid):
+                assert time.monotonic() < deadline, "it does not wait for packets"
                 time.sleep(0.05)
             running.send_signal(number)
             code = running.wait(PATIENCE)
