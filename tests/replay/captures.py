@@ -51,7 +51,7 @@ SCENARIOS = (
     Scenario("clean", snaplen=WHOLE, precision="nano"),
     Scenario("bottleneck", {"rate": 20e6, "queue": 0.1}, pace=None),
     Scenario("loss", {"loss": 0.03}),
-    Scenario("reordering", {"reorder": 0.02, "hold": 0.008}),
+    Scenario("reordering", {"reorder": 0.01, "hold": 0.006}),
     Scenario("no-timestamps", {"loss": 0.01}, timestamps=0),
     Scenario("ipv6", {"loss": 0.01}, version=6),
 )

