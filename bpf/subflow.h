@@ -70,7 +70,8 @@ OMR_RARE int omr_subflow_sent(struct omr_passage *w, struct omr_flow *flow)
 			tx->flags =
 			        (tx->flags & ~OMR_TX_BACKUP) | (p->mp_backup ? OMR_TX_BACKUP : 0);
 			tx->local_id = p->mp_id;
-			if (!(p->tcp_flags & OMR_TCP_ACK))
+			if (!(p->tcp_flags & OMR_TCP_ACK) &&
+			    !(OMR_READ(flow->rx.flags) & OMR_RX_KEY))
 				tx->connection.join.token_be = p->mp_token_be;
 		}
 	}

@@ -12,8 +12,7 @@ from omrfast.dataplane import bpffs
 from omrfast.dataplane.loader import open_dataplane
 from omrfast.dataplane.reader import DataPlane
 
-CAPACITY = 64
-"""Of each flow table here."""
+from .subjects import CAPACITY, Subjects
 
 
 @pytest.fixture(scope="session")
@@ -32,3 +31,10 @@ def one_cpu() -> Iterator[None]:
     os.sched_setaffinity(0, {min(before)})
     yield
     os.sched_setaffinity(0, before)
+
+
+@pytest.fixture(scope="session", params=["tc", "xdp"])
+def subjects(request: pytest.FixtureRequest, plane: DataPlane) -> Iterator[Subjects]:
+    made = Subjects(plane, request.param == "xdp")
+    yield made
+    made.kernel.close()

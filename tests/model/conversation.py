@@ -218,6 +218,41 @@ class Conversation:
         count = -(-payload // mss)
         self.send(local, ACK | PSH, payload, more=more, gso=(count, mss) if count > 1 else (0, 0))
 
+    def say(
+        self, local: bool, payload: int, more: bytes = b"", flags: int = ACK, window: int = 500
+    ) -> None:
+        """What is sent arrives at once."""
+        self.end(local).window = window
+        self.send(local, flags, payload, more=more)
+        self.deliver(local, -1)
+
+    def turn(
+        self, local: bool, sizes: list[int], fates: list[str], ms: float, acks: list[bool]
+    ) -> None:
+        """A burst of which some is lost, late or doubled, and the acknowledgements of the rest."""
+        for number, size in enumerate(sizes):
+            self.data(local, size)
+            fate = fates[number % len(fates)]
+            if fate == "lost":
+                self.lose(local, -1)
+            elif fate != "late":
+                self.deliver(local, -1, keep=fate == "twice")
+        self.wait(ms)
+        for arrives in acks:
+            self.send(not local, ACK)
+            if arrives:
+                self.deliver(not local, -1)
+
+    def repair(self, local: bool, ms: float) -> None:
+        """All that the other end lacks is sent again, as after a timeout."""
+        other = self.end(not local)
+        for old in [one for one in self.end(local).sent if not before(one.seq, other.rcv_nxt)]:
+            self.send(local, old.flags, old.payload, old.seq, gso=old.gso)
+            self.deliver(local, -1)
+        self.wait(ms)
+        self.send(not local, ACK)
+        self.deliver(not local, -1)
+
     def deliver(self, to_remote: bool, index: int = 0, keep: bool = False) -> None:
         """A segment under way arrives; keep: and is under way once more."""
         wire = self.wires[to_remote]

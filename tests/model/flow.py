@@ -54,6 +54,8 @@ class Arrived:
     """What a packet that arrived meant."""
 
     peer: bool = False
+    quickest: int = 0
+    """Minimum RTT of the flow before this packet."""
     sample: Sample | None = None
     ready: bool = False
     spurious: int = 0
@@ -206,7 +208,7 @@ class Flow(Member):
             return
         if tcp.payload == 0 and self.rx_flags & Rx.FIN:
             return
-        sent.retransmitted = segments_below(tcp, tcp.seq, tcp.space, self.snd_nxt)
+        sent.retransmitted = segments_below(tcp, self.snd_nxt)
         self.retransmitted_segments += sent.retransmitted
 
     def _arm(self, tcp: Tcp, now: Now, first: bool, sent: Sent) -> None:
@@ -248,7 +250,8 @@ class Flow(Member):
         if join and join.address_id is not None:
             self.local_id = join.address_id
             self.tx_flags = with_bit(self.tx_flags, Tx.BACKUP, join.backup)
-            self.token = join.token or self.token
+            if join.token is not None and not self.rx_flags & Rx.KEY:
+                self.token = join.token
         if prio := options.last(Subtype.PRIO):
             self.tx_flags = with_bit(self.tx_flags, Tx.BACKUP, prio.backup)
         dss = options.last(Subtype.DSS)
@@ -289,7 +292,7 @@ class Flow(Member):
         """Take a packet of size bytes on the wire that arrives."""
         if not self.is_peers(tcp):
             return Arrived()
-        found = Arrived(peer=True)
+        found = Arrived(peer=True, quickest=self.min_rtt_us)
         self.rx_bytes += size
         self.since_sample = min(self.since_sample + 1, 4)
         if self.echo_open:
@@ -306,13 +309,14 @@ class Flow(Member):
         return found
 
     def _acknowledge(self, tcp: Tcp, now: Now, found: Arrived) -> None:
-        unshaken = bool(self.tx_flags & Tx.SYN and not self.rx_flags & Rx.ACK)
-        found.ready = unshaken and tcp.ack != self.snd_una and not tcp.flags & RST
+        unanswered = bool(self.tx_flags & Tx.SYN and not self.rx_flags & Rx.ACK)
+        answers = unanswered and tcp.ack != self.snd_una
+        found.ready = answers and not tcp.flags & RST
         if self.sample_open and not before(tcp.ack, self.sample_ack):
             self.sample_done = self.sample_no
             advanced = not self.una_known or before(self.snd_una, self.sample_ack)
             if self.sample_stamp and advanced:
-                source = "handshake" if found.ready else "data"
+                source = "handshake" if answers else "data"
                 found.sample = self._sample(self.sample_stamp, source, now)
         if not self.tx_flags & Tx.SYN or tcp.ack != self.snd_una:
             self.rx_flags |= Rx.ACK
@@ -343,7 +347,7 @@ class Flow(Member):
         stamps = tcp.options.timestamps
         if not self.echo_open or not stamps or stamps[1] == 0:
             return
-        if not within(self.tsecho_val, stamps[1], self.tsval_max):
+        if before(stamps[1], self.tsecho_val) or before(self.tsval_max, stamps[1]):
             return
         self.tsecho_done = self.tsecho_no
         rtt = microseconds(self.tsecho_stamp, now)
@@ -377,21 +381,22 @@ class Flow(Member):
             self.rx_flags |= Rx.SEQ
             self.rcv_nxt = tcp.end
             return
-        if tcp.payload and before(self.rcv_nxt, tcp.data_seq):
+        if tcp.payload and before(self.rcv_nxt, tcp.seq):
             if not self.rx_flags & Rx.HOLE or self.tx_flags & Tx.CAUGHT_UP:
                 self.hole_j = now.jiffies % 2**16
                 self.rx_flags |= Rx.HOLE
-        elif tcp.payload and before(tcp.data_seq, self.rcv_nxt):
+        elif tcp.payload and before(tcp.seq, self.rcv_nxt):
             self._below(tcp, now, found)
         if before(self.rcv_nxt, tcp.end):
             self.rcv_nxt = tcp.end
 
     def _below(self, tcp: Tcp, now: Now, found: Arrived) -> None:
-        if tcp.payload == 1 and apart(self.rcv_nxt, tcp.data_seq) == 1:
+        if tcp.space == 1 and tcp.end == self.rcv_nxt:
             return  # a keep-alive
-        segments = segments_below(tcp, tcp.data_seq, tcp.payload, self.rcv_nxt)
-        since_us = ((now.jiffies - self.hole_j) % 2**16 + 1) * 1_000_000 // now.hz
-        if self.rx_flags & Rx.HOLE and self.min_rtt_us and since_us <= self.min_rtt_us * 3 / 4:
+        segments = segments_below(tcp, self.rcv_nxt)
+        since = (now.jiffies - self.hole_j) % 2**16 + 1
+        soon = since * 1_000_000 * 4 <= found.quickest * 3 * now.hz
+        if self.rx_flags & Rx.HOLE and found.quickest and soon:
             found.reordered = segments
             self.reordered_segments += segments
             return
@@ -442,10 +447,10 @@ def _marks(options: Options, flags: dict[Subtype | None, int]) -> int:
     return marks
 
 
-def segments_below(tcp: Tcp, begin: int, length: int, edge: int) -> int:
-    """Wire segments of [begin, begin + length) that begin below edge."""
-    overlap = apart(edge, begin)
-    if overlap >= length or not tcp.gso_size:
+def segments_below(tcp: Tcp, edge: int) -> int:
+    """Wire segments of a packet from below edge that begin below it."""
+    overlap = apart(edge, tcp.seq)
+    if overlap >= tcp.space or not tcp.gso_size:
         return tcp.gso_segs
     return min(ceil_div(overlap, tcp.gso_size), tcp.gso_segs)
 

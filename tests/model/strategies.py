@@ -105,12 +105,19 @@ mutations = st.one_of(
     st.tuples(st.just("gso"), st.integers(0, 70), st.integers(0, 3000)),
 )
 
+sizes = st.lists(st.sampled_from([100, 1, 1000, 2500, 9000]), min_size=1, max_size=4)
+fates = st.lists(st.sampled_from(["", "", "lost", "late", "twice"]), min_size=1, max_size=4)
+rtts = st.sampled_from([40.0, 10.0, 1.0, 8.0, 0.3, 41.7, 150.0]) | waits
+turns = st.tuples(
+    st.just("turn"), bools, sizes, fates, rtts, st.lists(bools, min_size=1, max_size=3)
+)
 ordinary = st.one_of(
+    turns,
+    turns,
+    st.tuples(st.just("repair"), bools, rtts),
+    st.tuples(st.just("say"), bools, payloads, tcp_options),
     st.tuples(st.just("data"), bools, payloads),
-    st.tuples(st.just("data"), bools, payloads, tcp_options),
     st.tuples(st.just("send"), bools, st.just(ACK)),
-    st.tuples(st.just("deliver"), bools),
-    st.tuples(st.just("deliver"), bools, index),
     st.tuples(st.just("deliver"), bools, index, bools),
     st.tuples(st.just("lose"), bools, index),
     st.tuples(st.just("again"), bools, index, st.integers(0, 3000), st.sampled_from([0, 1, 1000])),
@@ -120,7 +127,10 @@ ordinary = st.one_of(
 rare = st.one_of(
     st.tuples(st.just("keep_alive"), bools, st.sampled_from([0, 1]), st.sampled_from([1, 1, 2, 0])),
     st.tuples(st.just("set_window"), bools, st.sampled_from([0, 1, 500])),
+    st.tuples(st.just("say"), bools, payloads, tcp_options, flag_bytes, st.sampled_from([0, 500])),
     st.tuples(st.just("shut"), bools, st.sampled_from([0, 0, 100])),
+    st.tuples(st.just("say"), bools, st.just(0), st.just(b""), st.just(FIN | ACK)),
+    st.tuples(st.just("say"), bools, st.just(0), st.just(b""), st.just(RST)),
     st.tuples(st.just("reset"), bools, bools, st.sampled_from([0, 0, 1, -1])),
     st.tuples(st.just("third_ack"), bools, st.sampled_from([0, 16])),
     st.tuples(st.just("opening"), st.sampled_from([10.0, 40.0])),
@@ -149,7 +159,8 @@ flows = st.integers(0, 1)
 
 
 def _actions(kinds: st.SearchStrategy[Action]) -> st.SearchStrategy[list[tuple[int, Action]]]:
-    return st.lists(st.tuples(flows, kinds), min_size=1, max_size=50)
+    step = st.tuples(flows, kinds)
+    return st.one_of(*(st.lists(step, min_size=least, max_size=60) for least in (1, 10, 25)))
 
 
 kind_lists = st.one_of(
@@ -167,7 +178,7 @@ starts = st.tuples(
 def scripts(draw: st.DrawFn) -> Script:
     count = draw(st.integers(1, 2))
     chosen = tuple(replace(draw(settings), flow=number) for number in range(count))
-    openings = tuple(draw(st.none() | st.sampled_from([0.5, 10.0, 40.0])) for _ in chosen)
+    openings = tuple(draw(st.sampled_from([40.0, 10.0, 0.5, None])) for _ in chosen)
     return Script(draw(layouts), chosen, openings, draw(starts), tuple(draw(kind_lists)))
 
 
@@ -196,8 +207,6 @@ class Play:
 
     def _act(self, conversation: Conversation, name: str, *arguments: Any) -> None:
         conversation.ms = self.ms
-        if name == "send":
-            arguments = (*arguments[:2], *arguments[2:])
         getattr(conversation, name)(*arguments)
         self.ms = conversation.ms
         for segment in conversation.passed:

@@ -214,6 +214,7 @@ def _ipv4(reader: _Reader, given: Given, record: Record) -> tuple[bytes, bytes, 
 
 def _ipv6(reader: _Reader, given: Given, record: Record) -> tuple[bytes, bytes, int]:
     fixed = reader.take(40)
+    record.headers = reader.at
     header = IPv6(fixed)
     if header.version != 6:
         raise Unused("malformed")
@@ -225,7 +226,6 @@ def _ipv6(reader: _Reader, given: Given, record: Record) -> tuple[bytes, bytes, 
     if reader.at + size > reader.end:
         raise Unused("truncated")
     reader.end = reader.at + size
-    record.headers = reader.at
     group = ipaddress.IPv6Address(fixed[24:40]).is_multicast
     record.alive = not group and not record.to_group
     protocol = header.nh
