@@ -118,19 +118,23 @@ class Machine:
         self.plane.set_link(LOOPBACK, PATH, 1 if layout.bare else 0)
         self.ms = 0.0
 
-    def _set_clock(self) -> None:
+    def _set_clock(self, wire_len: int = 0) -> None:
         jiffies = START_J + round(self.ms * self.plane.hz / 1000)
         now = {"now_j": jiffies, "now_ns": START_NS + round(self.ms * 1_000_000)}
-        packet = api.struct("omr_replay", now=now)
+        packet = api.struct("omr_replay", now=now, wire_len=wire_len)
         self.plane.maps["omr_replay_packet"].update(0, api.raw(packet))
 
     def wait(self, ms: float) -> None:
         self.ms += ms
         self._set_clock()
 
-    def send(self, step: Step, layout: Layout) -> None:
-        """Run one packet; the verdict and the packet must be as if we were not there."""
-        self.wait(step.after)
+    def send(self, step: Step, layout: Layout, wire_len: int = 0) -> None:
+        """Run one packet; the verdict and the packet must be as if we were not there.
+
+        wire_len: its length, if what is handed in is only its beginning.
+        """
+        self.ms += step.after
+        self._set_clock(wire_len)
         data = step.bytes_in(layout)
         if step.egress or not self.xdp:
             program = self.plane.programs["omr_egress" if step.egress else "omr_ingress"]
@@ -188,6 +192,21 @@ class Machine:
             members["echo_gap_j"] *= 1000 / self.plane.hz
         return members
 
+    def entries(self) -> dict[bytes, bytes]:
+        """Both flow tables, byte for byte."""
+        tables = [self.plane.maps[name] for name in ("omr_flows4", "omr_flows6")]
+        keys = [(table, key) for table in tables for key in list(table.keys())]
+        return {key: table.lookup(key) or b"" for table, key in keys}
+
+    def replay(self) -> Any:
+        """struct omr_replay after the last packet."""
+        value = self.plane.maps["omr_replay_packet"].lookup(0)
+        assert value is not None
+        return api.struct("omr_replay", value)
+
+    def knocks(self) -> list[bytes | None]:
+        return [self.plane.maps["omr_knocks"].lookup(n) for n in range(api.lib.OMR_KNOCKS)]
+
     def counters(self) -> Nonzero:
         total: Nonzero = {}
         for value in self.plane.maps["omr_path_counters"].lookup_per_cpu(PATH):
@@ -236,3 +255,16 @@ def with_volume(expected: Outcome, steps: Sequence[Step], layout: Layout) -> Out
     return Outcome(
         None if expected.flow is None else flow, counters, expected.live, expected.events
     )
+
+
+def flow_of(
+    machine: Machine, steps: Sequence[Step], layout: Layout = packets.LAYOUTS[0]
+) -> Nonzero:
+    """The one flow that the steps leave."""
+    found = machine.run(steps, layout).flow
+    assert found is not None
+    return found
+
+
+def expect(found: Nonzero, **members: int | float) -> None:
+    assert {name: found.get(name, 0) for name in members} == members

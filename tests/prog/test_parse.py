@@ -15,7 +15,9 @@ from scapy.layers.inet6 import (
     IPv6ExtHdrFragment,
     IPv6ExtHdrHopByHop,
     IPv6ExtHdrRouting,
+    PadN,
 )
+from scapy.layers.ipsec import AH
 from scapy.layers.l2 import Dot1AD, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
@@ -25,6 +27,9 @@ from .packets import LAYOUTS, LOCAL_MAC, REMOTE_MAC, Layout
 from .test_tcp import COUNTERS, EVENTS, FLOW, HANDSHAKE, LIVE, Outcome
 
 V4, V6 = Layout(4), Layout(6)
+LONG = IPv6ExtHdrDestOpt(len=127, options=[PadN(optdata=bytes(254))] * 3
+                         + [PadN(optdata=bytes(252))])  # fmt: skip
+"""1,024 bytes; of the longest two, 2,048 each, only one would fit the run."""
 BARE = [layout for layout in LAYOUTS if layout.bare]
 
 
@@ -150,9 +155,12 @@ def test_ipv4_header(machine: Machine, reason: str, fields: dict[str, object], a
         ("fragment", IPv6ExtHdrHopByHop() / IPv6ExtHdrFragment(m=0, offset=7), True),
         ("extensions", IPv6ExtHdrHopByHop() / IPv6ExtHdrDestOpt() / IPv6ExtHdrRouting()
          / IPv6ExtHdrDestOpt() / IPv6ExtHdrDestOpt(), True),
+        ("extensions", IPv6ExtHdrHopByHop() / IPv6ExtHdrDestOpt() / IPv6ExtHdrRouting()
+         / IPv6ExtHdrDestOpt() / IPv6ExtHdrFragment(m=1), True),
         ("truncated", IPv6ExtHdrDestOpt(len=60), False),
     ],
-    ids=["first fragment", "later fragment", "five headers", "header beyond the packet"],
+    ids=["first fragment", "later fragment", "five headers", "the fifth a fragment",
+         "header beyond the packet"],
 )  # fmt: skip
 def test_ipv6_extensions_that_end_it(
     machine: Machine, reason: str, chain: Packet, alive: bool
@@ -170,8 +178,12 @@ def test_ipv6_extensions_that_end_it(
         (V6, packets.network(V6, False) / IPv6ExtHdrFragment(m=0, offset=0)),
         (V6, packets.network(V6, False) / IPv6ExtHdrHopByHop() / IPv6ExtHdrDestOpt()
          / IPv6ExtHdrRouting(addresses=["2001:db8::1"]) / IPv6ExtHdrDestOpt()),
+        (V6, packets.network(V6, False, nh=51)
+         / AH(nh=6, payloadlen=4, spi=1, seq=1, icv=bytes(12))),
+        (V6, packets.network(V6, False) / LONG / LONG),
     ],
-    ids=["IPv4 options", "DF", "hop-by-hop", "atomic fragment", "four headers"],
+    ids=["IPv4 options", "DF", "hop-by-hop", "atomic fragment", "four headers", "AH",
+         "the longest headers"],
 )  # fmt: skip
 def test_followed_to_tcp(machine: Machine, layout: Layout, inner: Packet) -> None:
     step = replace(arrives(inner / data(), layout), counted=True)
