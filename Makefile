@@ -7,13 +7,14 @@ ARGS ?=
 C_FILES = $(shell git ls-files '*.c' '*.h')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench lint fresh clean
+.PHONY: help setup demo test bench lint fresh fuzz clean
 
 help:
 	@echo 'make setup   Debian packages, .venv, shim, BPF object; leaves $(BIN)/omrfast'
 	@echo 'make demo    set-up, then the main job in a lab on this machine (two minutes)'
 	@echo 'make test    set-up, then all tests; ARGS="tests/unit -k policy" for some'
 	@echo 'make bench   the figures of the README, seven pairs of runs each (15 minutes)'
+	@echo 'make fuzz    the packet parser and data path under ASan and UBSan (ten minutes, or FUZZ_SECONDS)'
 	@echo 'make lint    ruff, mypy, clang-format'
 	@echo 'make fresh   make demo and make test in a fresh Debian 12 tree (debootstrap, chroot)'
 	@echo 'make clean   remove what was built; the Debian packages stay'
@@ -30,6 +31,9 @@ test: setup
 bench: setup
 	$(BIN)/python -m bench.failover
 	$(BIN)/python -m bench.agent_cost
+
+fuzz: setup
+	$(BIN)/python -m tests.fuzz
 
 lint: setup
 	$(BIN)/ruff check
