@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -74,21 +75,32 @@ class Comparison:
         ]
 
 
+def cut(capture: Capture, into: Path, frames: str) -> Comparison:
+    """The capture with nothing but ``frames`` (FIRST-LAST)."""
+    file = into / f"{capture.file.stem}-{frames}.pcapng"
+    subprocess.run(["editcap", "-r", capture.file, file, frames], check=True)
+    return Comparison(replace(capture, file=file))
+
+
 def expected_samples(connection: Connection) -> list[Sample]:
     """The samples by acknowledgement of bpf/MEASUREMENT.md section 3, from tshark's fields alone.
 
-    One at a time, begun by the first new data (SYN, FIN), ended by whatever acknowledges it; Karn's
-    rule where tshark calls something sent again.
+    One at a time, begun by the first new data (SYN, FIN), but not by the first packet of a flow
+    that is met in mid-life; ended by whatever acknowledges it; Karn's rule where tshark calls
+    something sent again.
     """
     found: list[Sample] = []
+    first = next(connection.sent)
     began: Frame | None = None
     barrier: int | None = None
-    acknowledged = -1
+    acknowledged = -(2**31)
     for frame in connection.frames:
         if connection.leaves(frame):
             if frame.flagged_again:
                 if began is not None and frame.seq < began.end:
                     barrier, began = began.end, None
+            elif frame is first and not frame.flags & SYN:
+                continue
             elif frame.end > frame.seq and began is None and barrier is None:
                 began = frame
         elif frame.flags & tshark.ACK:
@@ -126,7 +138,8 @@ def revealed_spurious(connection: Connection) -> int:
     Not those in an acknowledgement that a newer one has overtaken: it is old, and nothing that old
     ones say is used.
     """
-    largest = segments = acknowledged = 0
+    largest = segments = 0
+    acknowledged = -(2**31)
     for frame in connection.frames:
         if connection.leaves(frame):
             largest = max(largest, -(-frame.length // 64) * 64)

@@ -14,6 +14,7 @@ import pytest
 from tests.replay.captures import NAMES, PLAIN
 from tests.replay.comparison import (
     Comparison,
+    cut,
     expected_samples,
     replay,
     revealed_spurious,
@@ -77,9 +78,9 @@ def test_volume(compared: Compared, name: str) -> None:
         assert flow["first_packet"] == sent[0].number
         assert flow["tx_segments"] == sum(frame.length > 0 for frame in sent)
         assert flow["tx_bytes"] == sum(frame.bytes + extra for frame in sent)
-        # A SYN that arrives is of no flow yet, and a repeated one has no acknowledgement to prove
-        # that it is the peer's.
-        arrived = [frame for frame in arrived if frame.flags & ACK]
+        # Of no flow is what arrived before the first packet left, nor a repeated SYN, which has no
+        # acknowledgement to prove that it is the peer's.
+        arrived = [f for f in arrived if f.number > sent[0].number and f.flags & ACK]
         assert flow["rx_segments"] == sum(frame.length > 0 for frame in arrived)
         assert flow["rx_bytes"] == sum(frame.bytes + extra for frame in arrived)
 
@@ -159,6 +160,26 @@ def test_samples_by_sequence_number(compared: Compared, name: str) -> None:
         assert [frame for frame, _ in found] == [sample.ended.number for sample in expected]
         for (_, rtt_us), sample in zip(found, expected, strict=True):
             assert abs(1000 * rtt_us - sample.rtt_ns) <= slack_ns
+
+
+@pytest.mark.parametrize("name", ["loss-client", "loss-server", "ipv6-client", "super"])
+def test_a_flow_met_in_mid_life(compared: Compared, scratch: Path, name: str) -> None:
+    """The same without the first quarter of the capture; both know nothing of what was before."""
+    frames = len(compared(name).frames)
+    late = cut(compared(name).capture, scratch, f"{frames // 4}-{frames}")
+    assert [flow["role"] for flow in late.native["flows"]].count("midlife") == 1
+
+    def compare(_: str) -> Comparison:
+        return late
+
+    for comparison in (
+        test_volume,
+        test_sent_again,
+        test_inbound,
+        test_spurious,
+        test_samples_by_sequence_number,
+    ):
+        comparison(compare, name)
 
 
 @every_capture

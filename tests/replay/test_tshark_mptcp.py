@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ import pytest
 
 from omrfast.act.sockets import Subflow
 from tests.replay.captures import PLAIN
-from tests.replay.comparison import Comparison
+from tests.replay.comparison import Comparison, cut
 from tests.replay.studio import Capture
 from tests.replay.tshark import ACK, SYN, Connection, Frame
 
@@ -25,13 +23,6 @@ MP_JOIN, MP_PRIO = "1", "5"
 
 pytestmark = pytest.mark.timeout(240)  # the first test waits for all captures
 every_capture = pytest.mark.parametrize("name", NAMES)
-
-
-def cut(capture: Capture, into: Path, frames: str) -> Comparison:
-    """The capture with nothing but ``frames`` (FIRST-LAST)."""
-    file = into / f"{capture.file.stem}-{frames}.pcapng"
-    subprocess.run(["editcap", "-r", capture.file, file, frames], check=True)
-    return Comparison(replace(capture, file=file))
 
 
 def carries(frame: Frame, subtype: str) -> bool:

@@ -33,7 +33,8 @@ _FIELDS = (
 
 
 class Frame:
-    """One TCP packet; sequence numbers are relative to the first of their direction."""
+    """One TCP packet; sequence numbers are relative to the first captured of their direction,
+    negative before it."""
 
     def __init__(self, values: Sequence[str]) -> None:
         self._fields = dict(zip(_FIELDS, values, strict=True))
@@ -44,8 +45,8 @@ class Frame:
         self.source = self._end("src")
         self.destination = self._end("dst")
         self.flags = self._required("tcp.flags")
-        self.seq = self._required("tcp.seq")
-        self.ack = self._required("tcp.ack")
+        self.seq = _signed(self._required("tcp.seq"))
+        self.ack = _signed(self._required("tcp.ack"))
         self.length = self._required("tcp.len")
         """Bytes of payload."""
         self.end = self.seq + self.length + bool(self.flags & SYN) + bool(self.flags & FIN)
@@ -96,6 +97,10 @@ class Connection:
     @property
     def arrived(self) -> Iterator[Frame]:
         return (frame for frame in self.frames if not self.leaves(frame))
+
+
+def _signed(number: int) -> int:
+    return number - 2**32 if number >= 2**31 else number
 
 
 def nanoseconds(text: str) -> int:
