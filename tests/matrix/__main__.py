@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+from pathlib import Path
 from types import FrameType
 
 from tests.matrix import emulator, host, kernels, report, tree
@@ -40,15 +41,21 @@ def _matrix(args: argparse.Namespace) -> list[report.Row]:
     tree.install(root, chosen)
     key = host.digest(tree.sources_key(), *(kernel.release for kernel in chosen))
     image = tree.image(root, key)
-    rows = []
-    steps = args.steps.split(",")
-    for kernel in chosen:
+    return [_kernel(kernel, root, image, args.steps.split(",")) for kernel in chosen]
+
+
+def _kernel(kernel: kernels.Kernel, root: Path, image: Path, steps: list[str]) -> report.Row:
+    """Both machines of one kernel, one after the other."""
+    initrd = emulator.initramfs(root, kernel)
+    problems = []
+    for machine in emulator.MACHINES:
         try:
-            folder = emulator.run(kernel, image, emulator.initramfs(root, kernel), steps)
-            rows.append(report.read(kernel, folder, steps))
+            emulator.run(kernel, machine, image, initrd, steps)
         except MatrixError as error:
-            rows.append(report.Row(kernel.series, kernel.release, "no", problems=[str(error)]))
-    return rows
+            problems.append(str(error))
+    row = report.read(kernel, steps)
+    row.problems += problems
+    return row
 
 
 def main() -> int:

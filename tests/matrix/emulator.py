@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.matrix.host import BUILD, MatrixError, call, say
@@ -19,11 +20,36 @@ HERE = Path(__file__).parent
 FIRST_MODULES = ("virtio_blk", "virtio_pci", "crc32c_generic", "ext4")
 """Drivers of the disk, needed before the real root is there; those that the kernel has not built
 in."""
-CPUS, MEMORY = 2, "2G"
+MEMORY = "2G"
 PATIENCE = 3 * 3600
 """Seconds that a machine may take altogether."""
-SILENCE = 240
+SILENCE = 300
 """Seconds in which it must have booted."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One way to emulate, and what is run so."""
+
+    name: str
+    steps: tuple[str, ...]
+    options: tuple[str, ...]
+
+
+TESTS = Machine(
+    "tests",
+    ("machine", "load", "prog", "abi", "dataplane", "netem"),
+    ("-accel", "tcg,thread=multi", "-smp", "2"),
+)
+"""As fast as can be; its time is ours, however slow its processors are."""
+LAB = Machine(
+    "lab",
+    ("alone", "failover"),
+    ("-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off", "-smp", "1"),
+)
+"""Each instruction takes a nanosecond of its own time, and waiting takes none of ours: what it
+measures depends neither on how slow emulation is nor on what else this machine does."""
+MACHINES = (TESTS, LAB)
 POLL = 1.0
 OWN_LOGS = ("console", "qemu")
 PROGRESS = 60.0
@@ -76,12 +102,11 @@ def initramfs(tree: Path, kernel: Kernel) -> Path:
 
 
 def _command(
-    kernel: Kernel, image: Path, initrd: Path, folder: Path, steps: Sequence[str]
+    kernel: Kernel, machine: Machine, image: Path, initrd: Path, folder: Path, steps: Sequence[str]
 ) -> list[str]:
     share = f"local,path={folder},mount_tag=matrix,security_model=none,id=matrix"
     return [
-        *("nice", "-n", "5", "qemu-system-x86_64"),
-        *("-accel", "tcg,thread=multi", "-cpu", "max", "-smp", str(CPUS), "-m", MEMORY),
+        *("nice", "-n", "5", "qemu-system-x86_64", *machine.options, "-cpu", "max", "-m", MEMORY),
         *("-nodefaults", "-display", "none", "-no-reboot", "-nic", "none"),
         *("-kernel", str(kernel.image), "-initrd", str(initrd)),
         *("-append", f"{COMMAND_LINE} matrix.steps={','.join(steps)}"),
@@ -139,15 +164,26 @@ def _watch(process: subprocess.Popen[bytes], series: str, folder: Path) -> None:
         say(f"{series}: {line}")
 
 
-def run(kernel: Kernel, image: Path, initrd: Path, steps: Sequence[str]) -> Path:
-    """Boot, run the steps, switch off; the folder with what they left. MatrixError if it hangs."""
-    folder = BUILD / kernel.series
+def folder_of(kernel: Kernel, machine: Machine) -> Path:
+    """Where the machine leaves what it found."""
+    return BUILD / kernel.series / machine.name
+
+
+def run(kernel: Kernel, machine: Machine, image: Path, initrd: Path, wanted: Sequence[str]) -> None:
+    """Boot, run those steps of the machine that are wanted, switch off.
+
+    MatrixError if it does not boot or hangs.
+    """
+    folder = folder_of(kernel, machine)
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    say(f"{kernel.series}: booting {kernel.release} (logs in {folder})")
+    folder.mkdir(parents=True)
+    steps = [name for name in machine.steps if name in wanted]
+    if not steps:
+        return
+    say(f"{kernel.series}: booting {kernel.release} for {', '.join(steps)} (logs in {folder})")
     with (folder / "qemu.log").open("wb") as log:
         process = subprocess.Popen(
-            _command(kernel, image, initrd, folder, steps),
+            _command(kernel, machine, image, initrd, folder, steps),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -157,7 +193,6 @@ def run(kernel: Kernel, image: Path, initrd: Path, steps: Sequence[str]) -> Path
             _watch(process, kernel.series, folder)
         finally:
             process.kill()
-            code = process.wait()
-    if code and not (folder / "booted").exists():
-        raise MatrixError(f"{kernel.series}: QEMU ended with {code}: {folder}/qemu.log")
-    return folder
+            process.wait()
+    if not (folder / "booted").exists():
+        raise MatrixError(f"{kernel.series}: did not boot: {folder}/console.log, {folder}/qemu.log")
