@@ -247,6 +247,17 @@ def _summary(found: Json, room: int) -> list[str]:
         lines.append(f"left out: {_counts(found['left_out'])}")
     if found["parse_errors"]:
         lines.append(f"not or not wholly understood: {_counts(found['parse_errors'])}")
+    rtt = found["rtt_ms"]
+    if rtt["samples"]:
+        lines.append(
+            f"RTT: {rtt['samples']} samples, least {rtt['min']:.3f} ms, "
+            f"median {rtt['p50']:.3f} ms, p99 {rtt['p99']:.3f} ms"
+        )
+    if totals["tx_segments"]:
+        lines.append(
+            f"segments sent: {totals['tx_segments']}, again: {totals['retransmitted_segments']}, "
+            f"of these for nothing: {totals['spurious_segments']}"
+        )
     if totals["syn_retransmissions"]:
         lines.append(f"SYN and SYN-ACK sent again: {totals['syn_retransmissions']}")
     if totals["flows_refused"]:

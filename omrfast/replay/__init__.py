@@ -14,6 +14,7 @@ the same headers, engine runs them, report makes this document of the outcome (`
       "parse_errors": {reason: n},        truncated, malformed, fragment, extensions, vlans, options
       "start": Unix time, "duration_s", "clock_resolution_us", "packets_back_in_time": n,
       "local": {"addresses": [...], "by": {what decided: conversations}},
+      "rtt_ms": {"samples": n, "min", "p50", "p99"},       of all flows
       "flows": [{
         "local": "address:port", "remote": "address:port",   IPv6 in brackets
         "local_address", "local_port", "remote_address", "remote_port", "family": 4 | 6,

@@ -233,6 +233,8 @@ class Capture:
         self._coarsest(1e9 / interface.units)
         at = (high << 32 | low) * 1_000_000_000 // interface.units
         at += interface.offset_s * 1_000_000_000
+        if not 0 <= at < 1 << 63:
+            raise _Damage(f"the time of packet {number} is out of all range")
         data = body[20 : 20 + captured]
         return Packet(number, at, interface.link, max(wire, captured), data, direction)
 

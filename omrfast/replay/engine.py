@@ -23,8 +23,13 @@ SURVEYED = 10_000
 BATCH = 4_096
 KEPT = 512
 """Bytes of a packet that the programs get: more than any header they follow is long in practice."""
-LEAST = 15
-"""Bytes that BPF_PROG_TEST_RUN wants to see."""
+LEAST = {b"\x08\x00": 34, b"\x86\xdd": 54}
+"""Bytes that BPF_PROG_TEST_RUN wants to see of what it takes for an IP packet, which without an
+Ethernet header may be part of an address; of anything else LEAST_OTHER."""
+LEAST_OTHER = 14
+LONGEST_WIRE = (1 << 32) - 1
+STEP_NS = 1_000_000_000
+"""Packets that are earlier by less were captured out of order; by more, the clock was set."""
 START_NS = 1_000_000_000
 START_J = 1 << 32
 """The programs' clocks at the first packet; jiffies of 32 bits wrap soon after."""
@@ -84,11 +89,13 @@ class Replay:
     left_out: Counter[str] = field(default_factory=Counter)
     """Reason to packets that the programs did not get."""
     too_short: int = 0
-    """Packets of which less than the shortest header was kept: truncated."""
+    """Packets of which so little was kept that the kernel runs nothing on them: truncated."""
     earlier: int = 0
-    """Packets whose time lies before the one of the packet before; taken as simultaneous."""
+    """Packets whose time lies before that of one before them; taken as simultaneous."""
     first_ns: int | None = None
-    last_ns: int | None = None
+    """Unix time of the first packet."""
+    passed_ns: int = 0
+    """From the first packet to the last."""
     links: Counter[str] = field(default_factory=Counter)
     flows: list[Flow] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
@@ -128,6 +135,8 @@ class _Run:
         self._capture = capture
         self._target = target
         self._sides = Sides(given)
+        self._shift = 0
+        """Nanoseconds by which the capture's clock was set back so far."""
         self._surveyed = bool(given)
         self._given = given
         self._unframe: dict[int, frames.Unframe | None] = {}
@@ -147,10 +156,11 @@ class _Run:
             if frame is None:
                 continue
             data = frame.data[:KEPT]
-            now, jiffies = self._clock(packet)
+            wire_len = min(max(frame.wire_len, 1), LONGEST_WIRE)
+            now, jiffies = self._clock(packet.at_ns or 0)
             _ITEM.pack_into(
                 items, len(numbers) * _SIZE,
-                now, jiffies, offset, len(data), frame.wire_len, frame.l2, 0,
+                now, jiffies, offset, len(data), wire_len, frame.l2, 0,
             )  # fmt: skip
             offset += len(data)
             numbers.append(packet.number)
@@ -182,25 +192,30 @@ class _Run:
         frame = unframe(packet.data, packet.wire_len)
         if frame is None:
             left_out["not_ip"] += 1
-        elif len(frame.data) < LEAST:
-            self.result.too_short += 1
-        else:
-            if packet.direction and frame.direction == frames.UNKNOWN:
-                frame = frame._replace(direction=packet.direction)
+            return None
+        if packet.direction and frame.direction == frames.UNKNOWN:
+            frame = frame._replace(direction=packet.direction)
+        least = LEAST.get(frame.data[12:14], LEAST_OTHER)
+        if len(frame.data) >= least:
             return frame
+        if len(frame.data) >= frame.wire_len:  # all there: what is put behind it is padding
+            return frame._replace(data=frame.data.ljust(least, b"\0"))
+        self.result.too_short += 1
         return None
 
-    def _clock(self, packet: Packet) -> tuple[int, int]:
-        at = packet.at_ns or 0
+    def _clock(self, at_ns: int) -> tuple[int, int]:
+        """The programs' clocks, which never go back."""
         result = self.result
-        if result.first_ns is None or result.last_ns is None:
-            result.first_ns = result.last_ns = at
-        if at < result.last_ns:
+        if result.first_ns is None:
+            result.first_ns = at_ns
+        passed = at_ns - result.first_ns + self._shift
+        if passed < result.passed_ns:
             result.earlier += 1
-        else:
-            result.last_ns = at
-        passed = result.last_ns - result.first_ns
-        return START_NS + passed, START_J + passed * HZ // 1_000_000_000
+            if result.passed_ns - passed > STEP_NS:
+                self._shift += result.passed_ns - passed
+            passed = result.passed_ns
+        result.passed_ns = passed
+        return (START_NS + passed) % (1 << 64), START_J + passed * HZ // 1_000_000_000
 
     # --- directions ---------------------------------------------------------------------------
 

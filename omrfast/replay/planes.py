@@ -62,7 +62,7 @@ class Target:
                 if kind.type.kind == "primitive" and not name.startswith("min_rtt"):
                     total[name] += getattr(row, name)
             unparsed = [one + more for one, more in zip(unparsed, row.unparsed, strict=True)]
-        del total["zero"]
+        del total["zero"], total["events_suppressed"]  # nobody reads events
         return total, unparsed
 
 

@@ -49,6 +49,7 @@ def document(replay: Replay) -> Json:
             "addresses": [name for name, _ in replay.local.most_common(_ADDRESSES_SHOWN)],
             "by": dict(replay.told.most_common()),
         },
+        "rtt_ms": _spread([sample.rtt_us for sample in replay.samples]),
         "flows": flows,
         "connections": _connections(flows, rows),
         "totals": dict(replay.counters),
@@ -61,11 +62,10 @@ def samples(replay: Replay) -> list[Json]:
 
 
 def _times(replay: Replay) -> Json:
-    first, last, step = replay.first_ns, replay.last_ns, replay.resolution_ns
-    known = first is not None and last is not None
+    first, step = replay.first_ns, replay.resolution_ns
     return {
-        "start": first / 1e9 if first is not None else None,
-        "duration_s": (last - first) / 1e9 if known else None,  # type: ignore[operator]
+        "start": None if first is None else first / 1e9,
+        "duration_s": None if first is None else replay.passed_ns / 1e9,
         "clock_resolution_us": None if step is None else step / 1e3,
         "packets_back_in_time": replay.earlier,
     }
@@ -117,27 +117,26 @@ def _flow(flow: Flow, entry: Any, view: FlowView) -> Json:
 
 
 def _rtt(flow: Flow, view: FlowView) -> Json:
-    ordered = sorted(sample.rtt_us for sample in flow.samples)
     return {
-        "samples": view.rtt_samples,
-        "min": _ms(view.rtt_min),
-        "p50": _rank(ordered, 0.5),
-        "p99": _rank(ordered, 0.99),
+        **_spread([sample.rtt_us for sample in flow.samples]),
         "smoothed": _ms(view.rtt_smoothed),
         "variation": _ms(view.rtt_variation),
         "jitter": _ms(view.rtt_jitter),
     }
 
 
+def _spread(samples_us: Sequence[int]) -> Json:
+    """Number, least and quantiles (nearest rank) in milliseconds; None where there is none."""
+    ordered = sorted(samples_us)
+
+    def rank(share: float) -> float | None:
+        return ordered[max(math.ceil(share * len(ordered)), 1) - 1] / 1e3 if ordered else None
+
+    return {"samples": len(ordered), "min": rank(0), "p50": rank(0.5), "p99": rank(0.99)}
+
+
 def _ms(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds * 1e3, 3)
-
-
-def _rank(ordered_us: Sequence[int], share: float) -> float | None:
-    """Nearest rank, in milliseconds."""
-    if not ordered_us:
-        return None
-    return ordered_us[math.ceil(share * len(ordered_us)) - 1] / 1e3
 
 
 # --- MPTCP ------------------------------------------------------------------------------------

@@ -134,14 +134,36 @@ def test_packets_cut_within_their_headers(tmp_path: Path) -> None:
         assert len(found["flows"]) == 1
 
 
-def test_times_that_go_back(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("version", "local"), [(4, "8.0.0.7"), (4, "134.221.0.7")])
+def test_short_packets_that_look_like_frames(version: int, local: str, tmp_path: Path) -> None:
+    """Bare IP whose source address stands where a frame has its type: 0x0800 or 0x86dd."""
+    segments = [replace(segment, local=local) for segment in CONVERSATION]
+    found = replay(write(tmp_path, pcap(records(segments, Framing(RAW)), RAW)), local)
+    assert samples(found) == CONVERSATION_SAMPLES
+    assert found["parse_errors"] == {}
+
+
+def test_packets_out_of_order(tmp_path: Path) -> None:
     """Taken as simultaneous with the latest before: a sample of nothing is a microsecond."""
     packets = list(PACKETS)
     packets[1] = replace(packets[1], at_ns=packets[0].at_ns - 5_000_000)
     found = replay(write(tmp_path, pcap(packets, EN10MB)))
     assert found["packets_back_in_time"] == 1
-    assert samples(found)[0] == (2, 1, "handshake")
-    assert samples(found)[1:] == CONVERSATION_SAMPLES[1:]
+    assert samples(found) == [(2, 1, "handshake"), *CONVERSATION_SAMPLES[1:]]
+
+
+def test_a_clock_that_is_set_back(tmp_path: Path) -> None:
+    """By an hour, between packets 4 and 5: the sample across it is lost, the others are right."""
+    packets = [
+        replace(packet, at_ns=packet.at_ns - 3_600_000_000_000 * (number > 4))
+        for number, packet in enumerate(PACKETS, 1)
+    ]
+    found = replay(write(tmp_path, pcap(packets, EN10MB)))
+    assert found["packets_back_in_time"] == 1
+    expected = [CONVERSATION_SAMPLES[0], (5, 1, "data"), CONVERSATION_SAMPLES[2]]
+    assert samples(found) == expected
+    whole = sum(segment.after_us for segment in CONVERSATION[1:])
+    assert found["duration_s"] == pytest.approx((whole - CONVERSATION[4].after_us) / 1e6)
 
 
 def test_gzip(tmp_path: Path) -> None:
@@ -207,6 +229,7 @@ def _pcapng(*more: bytes) -> bytes:
         (Pcapng().block(6, bytes(8)).data, "the block of packet 3 is too short"),
         (Pcapng().block(6, struct.pack("<5I", 7, 0, 0, 0, 0)).data, "interface 7"),
         (Pcapng().block(6, struct.pack("<5I", 0, 0, 0, 99, 99)).data, "longer than its block"),
+        (Pcapng().block(6, struct.pack("<5I", 0, 1 << 31, 0, 0, 0)).data, "out of all range"),
         (Pcapng().block(1, bytes(4)).data, "an interface description that is too short"),
         (struct.pack("<III", 0x0A0D0D0A, 28, 7), "without its magic number"),
     ],
