@@ -4,10 +4,12 @@
 BIN := .venv/bin
 # make test ARGS="tests/unit -k policy"
 ARGS ?=
+# make matrix MATRIX="--kernel 6.1 --steps load,failover"
+MATRIX ?=
 C_FILES = $(shell git ls-files '*.c' '*.h')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench lint fresh fuzz clean
+.PHONY: help setup demo test bench lint fresh fuzz matrix clean
 
 help:
 	@echo 'make setup   Debian packages, .venv, shim, BPF object; leaves $(BIN)/omrfast'
@@ -17,6 +19,7 @@ help:
 	@echo 'make fuzz    the packet parser and data path under ASan and UBSan (ten minutes, or FUZZ_SECONDS)'
 	@echo 'make lint    ruff, mypy, clang-format'
 	@echo 'make fresh   make demo and make test in a fresh Debian 12 tree (debootstrap, chroot)'
+	@echo 'make matrix  tests and a failover on Debian 6.1 and 6.12 kernels, emulated (40 minutes)'
 	@echo 'make clean   remove what was built; the Debian packages stay'
 
 setup:
@@ -43,6 +46,9 @@ lint: setup
 
 fresh:
 	tests/fresh/debian12.sh
+
+matrix:
+	/usr/bin/python3 -m tests.matrix $(MATRIX)
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
