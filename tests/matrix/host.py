@@ -3,13 +3,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import platform
 import shutil
+import signal
 import subprocess
+import threading
 import time
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 PROJECT = Path(__file__).resolve().parents[2]
 BUILD = PROJECT / "build/matrix"
@@ -40,32 +46,64 @@ def say(text: str) -> None:
     print(f"matrix {time.monotonic() - _begin:5.0f} s  {text}", flush=True)
 
 
-def call(what: str, words: list[str], seconds: float, **settings: str) -> str:
+def call(
+    what: str,
+    words: list[str],
+    seconds: float,
+    *,
+    show: tuple[str, ...] = (),
+    settings: Mapping[str, str] | None = None,
+) -> str:
     """Run a command, its output to the log; what it printed. MatrixError if it fails or hangs.
 
-    ``settings`` are added to the environment.
+    Lines that begin with one of ``show`` are progress; ``settings`` are added to the environment.
+    What it started ends with it.
     """
-    environment = {**os.environ, "LC_ALL": "C.UTF-8", **settings}
+    environment = {**os.environ, "LC_ALL": "C.UTF-8", **(settings or {})}
+    printed = []
     with LOG.open("a") as log:
         print(f"\n$ {' '.join(words)}", file=log, flush=True)
+        process = subprocess.Popen(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            env=environment,
+            cwd=PROJECT,
+            start_new_session=True,
+        )
+        assert process.stdout is not None
+        hung = threading.Event()
+
+        def give_up() -> None:
+            hung.set()
+            _end_all(process)
+
+        alarm = threading.Timer(seconds, give_up)
+        alarm.start()
         try:
-            done = subprocess.run(
-                words,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                env=environment,
-                cwd=PROJECT,
-                timeout=seconds,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise MatrixError(f"{what}: not done after {seconds:.0f} s ({LOG})") from error
-        log.write(done.stdout)
-    if done.returncode:
-        raise MatrixError(f"{what}: failed with code {done.returncode} ({LOG})")
-    return done.stdout
+            for line in process.stdout:
+                printed.append(line)
+                log.write(line)
+                if show and line.startswith(show):
+                    say(line.strip())
+            code = process.wait()
+        finally:
+            alarm.cancel()
+            _end_all(process)
+    if hung.is_set():
+        raise MatrixError(f"{what}: not done after {seconds:.0f} s ({LOG})")
+    if code:
+        raise MatrixError(f"{what}: failed with code {code} ({LOG})")
+    return "".join(printed)
+
+
+def _end_all(process: subprocess.Popen[str]) -> None:
+    """The command and everything in its session."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def digest(*parts: str | bytes | Path) -> str:
@@ -112,8 +150,21 @@ def _missing() -> list[str]:
     return sorted(names)
 
 
+_lock: list[IO[str]] = []
+
+
+def _only_one() -> None:
+    """Hold a lock on the folder until the process ends."""
+    _lock.append((BUILD / "lock").open("w"))
+    try:
+        fcntl.flock(_lock[0], fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise MatrixError(f"another make matrix works in {BUILD}: wait for its end") from error
+
+
 def prepare() -> None:
     """Root, architecture, disk space and Debian packages; MatrixError if one is missing."""
+    os.environ["PATH"] += ":/usr/sbin:/sbin"
     if os.geteuid() != 0:
         raise MatrixError("root is needed (debootstrap, chroot, packages): use sudo make matrix")
     if platform.machine() != "x86_64":
@@ -124,11 +175,12 @@ def prepare() -> None:
     free = shutil.disk_usage(BUILD).free
     if free < NEED_BYTES and not (BUILD / "tree").exists():
         raise MatrixError(f"{BUILD} has {free >> 20} MiB free, {NEED_BYTES >> 20} are needed")
+    _only_one()
     LOG.write_text("")
     missing = _missing()
     if missing:
         say(f"Debian packages: installing {' '.join(missing)}")
         quiet = {"DEBIAN_FRONTEND": "noninteractive"}
-        call("apt-get update", ["apt-get", "update", "-q"], 600, **quiet)
+        call("apt-get update", ["apt-get", "update", "-q"], 600, settings=quiet)
         words = ["apt-get", "install", "-q", "-y", "--no-install-recommends", *missing]
-        call("installing packages", words, 1200, **quiet)
+        call("installing packages", words, 1200, settings=quiet)

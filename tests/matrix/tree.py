@@ -42,7 +42,7 @@ def base() -> Path:
     """The tree with all packages and a virtual environment; made again if those change."""
     tree = BUILD / "tree"
     inputs = ("packaging/debian-packages.txt", "packaging/setup.sh", "pyproject.toml")
-    key = digest(FRESH, Path(__file__), *(PROJECT / name for name in inputs))
+    key = digest(" ".join(EXTRA), FRESH, *(PROJECT / name for name in inputs))
     if is_made(tree, key):
         say("Debian 12 tree: there")
         return tree
@@ -50,7 +50,8 @@ def base() -> Path:
     unmake(tree)
     saved = os.environ.get("OMR_FRESH_BASE", str(BUILD / "debian12.tar"))
     words = [str(FRESH), "-k", "-d", str(tree), "setup"]
-    call("the Debian 12 tree", words, 3600, OMR_FRESH_BASE=saved)
+    settings = {"OMR_FRESH_BASE": saved}
+    call("the Debian 12 tree", words, 3600, show=("fresh: ", "setup: "), settings=settings)
     install = "apt-get install -q -y --no-install-recommends"
     script = f"{install} {' '.join(EXTRA)} && apt-get clean"
     words = ["chroot", str(tree), "env", "DEBIAN_FRONTEND=noninteractive", "sh", "-ec", script]
