@@ -10,17 +10,8 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from omrfast.cli.common import (
-    FAILED,
-    FINE,
-    Subparsers,
-    add_json,
-    duration,
-    number,
-    print_json,
-    size,
-    table,
-)
+from omrfast.cli.common import FAILED, FINE, Subparsers, add_json, print_json
+from omrfast.cli.replay_text import text
 from omrfast.replay.sides import Given, parse_local
 
 if TYPE_CHECKING:
@@ -37,18 +28,18 @@ _PATIENCE = 1.0
 """Seconds after which progress is shown."""
 
 
-def _local(text: str) -> str:
+def _local(value: str) -> str:
     try:
-        parse_local([text])
+        parse_local([value])
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
-    return text
+    return value
 
 
-def _flows(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 1 << 24:
-        raise argparse.ArgumentTypeError(f"{text!r}: write a whole number from 1 to 16777216")
-    return int(text)
+def _number(value: str) -> int:
+    if not value.isdecimal() or not 1 <= int(value) <= 1 << 24:
+        raise argparse.ArgumentTypeError(f"{value!r}: write a whole number from 1 to 16777216")
+    return int(value)
 
 
 def register(subparsers: Subparsers, parents: Sequence[argparse.ArgumentParser]) -> None:
@@ -73,13 +64,20 @@ def register(subparsers: Subparsers, parents: Sequence[argparse.ArgumentParser])
         "--samples", action="store_true", help="each RTT sample with its packet's number"
     )
     parser.add_argument(
+        "--top",
+        type=_number,
+        default=100,
+        metavar="N",
+        help="how many flows to show, those with most bytes (default: 100; --json has all)",
+    )
+    parser.add_argument(
         "--dataplane",
         choices=("kernel", "native"),
         help="where the programs run (default: kernel if that can be had)",
     )
     parser.add_argument(
         "--flows",
-        type=_flows,
+        type=_number,
         default=65536,
         metavar="N",
         help="flows that there is room for, each of IPv4 and IPv6 (default: 65536)",
@@ -145,135 +143,8 @@ def handle(args: argparse.Namespace) -> int:
     if args.json:
         print_json(found)
     else:
-        _print(found, args.flows)
+        print(text(found, args.top, args.flows))
     if found["damage"]:
         print(f"omrfast: {found['damage']}", file=sys.stderr)
         return FAILED
     return FINE
-
-
-# --- for people -------------------------------------------------------------------------------
-
-_HEADERS = (
-    "#",
-    "LOCAL",
-    "REMOTE",
-    "KIND",
-    "STATE",
-    "RTT ms",
-    "MIN",
-    "P50",
-    "P99",
-    "SAMPLES",
-    "SENT",
-    "RECEIVED",
-    "AGAIN/SEGMENTS",
-    "NEEDLESS",
-    "REFILLED/SEGMENTS",
-)
-
-
-def _kind(flow: Json) -> str:
-    mptcp = flow["mptcp"]
-    if flow["fallback"]:
-        return "tcp fallback"
-    if not mptcp:
-        return "tcp"
-    kind = "join" if mptcp["joined"] else "mptcp"
-    return f"{kind} {mptcp['connection']}" + (" backup" if mptcp["backup"] else "")
-
-
-def _row(index: int, flow: Json) -> list[str]:
-    rtt = flow["rtt_ms"]
-    return [
-        str(index),
-        flow["local"],
-        flow["remote"],
-        _kind(flow),
-        flow["state"] if flow["role"] != "midlife" else f"{flow['state']}, midlife",
-        number(rtt["smoothed"], 3),
-        number(rtt["min"], 3),
-        number(rtt["p50"], 3),
-        number(rtt["p99"], 3),
-        str(rtt["samples"]),
-        size(flow["tx_bytes"]),
-        size(flow["rx_bytes"]),
-        f"{flow['retransmitted_segments']}/{flow['tx_segments']}",
-        str(flow["spurious_retransmissions"]),
-        f"{flow['refilled_segments']}/{flow['rx_segments']}",
-    ]
-
-
-def _connection_row(index: int, connection: Json) -> list[str]:
-    token = connection["token"]
-    return [
-        str(index),
-        "-" if token is None else f"{token:08x}",
-        str(connection["version"]),
-        ", ".join(f"#{flow}" for flow in connection["subflows"])
-        + (" (fallback)" if connection["fallback"] else ""),
-    ]
-
-
-def _counts(counts: Json) -> str:
-    return ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in counts.items())
-
-
-def _print(found: Json, room: int) -> None:
-    parts = []
-    if found["flows"]:
-        rows = [_row(i, flow) for i, flow in enumerate(found["flows"])]
-        parts.append(table(_HEADERS, rows, ">    " + ">" * 10))
-    else:
-        parts.append("no TCP flow: none of the packets that leave is TCP")
-    if found["connections"]:
-        rows = [_connection_row(i, row) for i, row in enumerate(found["connections"])]
-        parts.append(table(("MPTCP", "TOKEN", "VERSION", "SUBFLOWS"), rows, ">"))
-    if "samples" in found:
-        rows = [
-            [str(s["packet"]), f"#{s['flow']}", f"{s['rtt_us'] / 1e3:.3f}", s["source"]]
-            for s in found["samples"]
-        ]
-        parts.append(table(("PACKET", "FLOW", "RTT ms", "SOURCE"), rows, "> >"))
-    parts.append("\n".join(_summary(found, room)))
-    print("\n\n".join(parts))
-
-
-def _summary(found: Json, room: int) -> list[str]:
-    totals, local = found["totals"], found["local"]
-    span = "" if found["duration_s"] is None else f" over {duration(found['duration_s'])}"
-    lines = [f"{found['packets']} packets{span}, {found['replayed']} replayed"]
-    if found["left_out"]:
-        lines.append(f"left out: {_counts(found['left_out'])}")
-    if found["parse_errors"]:
-        lines.append(f"not or not wholly understood: {_counts(found['parse_errors'])}")
-    rtt = found["rtt_ms"]
-    if rtt["samples"]:
-        lines.append(
-            f"RTT: {rtt['samples']} samples, least {rtt['min']:.3f} ms, "
-            f"median {rtt['p50']:.3f} ms, p99 {rtt['p99']:.3f} ms"
-        )
-    if totals["tx_segments"]:
-        lines.append(
-            f"segments sent: {totals['tx_segments']}, again: {totals['retransmitted_segments']}, "
-            f"of these for nothing: {totals['spurious_segments']}"
-        )
-    if totals["syn_retransmissions"]:
-        lines.append(f"SYN and SYN-ACK sent again: {totals['syn_retransmissions']}")
-    if totals["flows_refused"]:
-        lines.append(
-            f"{totals['flows_refused']} packets found no room for their flow: --flows {room * 4}"
-        )
-    if found["packets_back_in_time"]:
-        lines.append(f"{found['packets_back_in_time']} packets go back in time")
-    if local["addresses"]:
-        shown = ", ".join(local["addresses"])
-        lines.append(f"taken for local: {shown} (by {', '.join(local['by'])}; --local NET says it)")
-    elif local["by"]:
-        lines.append(f"direction by {', '.join(local['by'])}")
-    run_ = found["run"]
-    lines.append(
-        f"{run_['seconds']:.2f} s by the {run_['dataplane']} data plane"
-        + (f", {run_['packets_per_second']:,} packets/s" if run_["packets_per_second"] else "")
-    )
-    return lines

@@ -11,7 +11,7 @@ from typing import Any
 from omrfast.core.types import FlowView
 from omrfast.dataplane.connections import Identity, group, identity_of_key
 from omrfast.dataplane.flows import flow_view
-from omrfast.replay.engine import Flow, Replay
+from omrfast.replay.outcome import Flow, Replay
 from omrfast.shim import api
 from omrfast.shim._shim import ffi, lib
 
@@ -26,7 +26,7 @@ _SEEN = (
     ("fail", lib.OMR_TX_FAIL, lib.OMR_RX_FAIL),
     ("infinite_mapping", lib.OMR_TX_INFINITE, lib.OMR_RX_INFINITE),
 )
-_ADDRESSES_SHOWN = 16
+_ADDRESSES_SHOWN = 8
 
 
 def document(replay: Replay) -> Json:
@@ -47,6 +47,7 @@ def document(replay: Replay) -> Json:
         **_times(replay),
         "local": {
             "addresses": [name for name, _ in replay.local.most_common(_ADDRESSES_SHOWN)],
+            "count": len(replay.local),
             "by": dict(replay.told.most_common()),
         },
         "rtt_ms": _spread([sample.rtt_us for sample in replay.samples]),

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from .handmade import CONVERSATION, EN10MB, Framing, pcap, records, write
+from .handmade import CONVERSATION, EN10MB, Framing, out, pcap, records, write
 
 COMMAND = [sys.executable, "-m", "omrfast.cli.main", "replay"]
 PACKETS = records(CONVERSATION, Framing(EN10MB))
@@ -146,14 +146,21 @@ def test_a_cut_file_is_shown_and_named(tmp_path: Path) -> None:
     assert "cut off in packet 12" in done.stderr
 
 
-def test_a_full_table_is_said(tmp_path: Path, capture: str) -> None:
-    more = [
-        *CONVERSATION,
-        *(step.__class__(True, "S", 5, local_port=9) for step in CONVERSATION[:1]),
-    ]
-    path = str(write(tmp_path, pcap(records(more, Framing(EN10MB)), EN10MB)))
+def test_a_full_table_is_said(tmp_path: Path) -> None:
+    segments = [*CONVERSATION, out("S", 5, local_port=9)]
+    path = str(write(tmp_path, pcap(records(segments, Framing(EN10MB)), EN10MB)))
     done = _run(path, "--flows", "1", "--dataplane", "native")
     assert "1 packets found no room for their flow: --flows 4" in done.stdout
+
+
+def test_the_flows_with_most_bytes_are_shown(tmp_path: Path) -> None:
+    segments = [out("S", 5, local_port=8), *CONVERSATION, out("S", 5, local_port=9)]
+    path = str(write(tmp_path, pcap(records(segments, Framing(EN10MB)), EN10MB)))
+    done = _run(path, "--top", "1", "--dataplane", "native", "--local", "192.168.0.0/16")
+    lines = done.stdout.splitlines()
+    assert lines[1].startswith("1  192.168.7.2:40000")
+    assert lines[2:4] == ["2 more flows", ""]
+    assert "local, as given: 192.168.7.2" in lines
 
 
 def _left(folder: Path) -> list[str]:

@@ -81,7 +81,7 @@ def test_guess_private_address(tmp_path: Path) -> None:
         into("A", 5001, 1001, after_us=7_000),
     ]
     found = _replay(tmp_path, opened)
-    assert found["local"] == {"addresses": [LOCAL[4]], "by": {"private address": 2}}
+    assert found["local"] == {"addresses": [LOCAL[4]], "count": 1, "by": {"private address": 2}}
     assert found["flows"][0]["role"] == "server"
     assert samples(found) == [(3, 7_000, "handshake")]
 
@@ -89,7 +89,11 @@ def test_guess_private_address(tmp_path: Path) -> None:
 def test_guess_who_opened(tmp_path: Path) -> None:
     public = [segment_at("203.0.113.5", segment) for segment in CONVERSATION]
     found = _replay(tmp_path, public)
-    assert found["local"] == {"addresses": ["203.0.113.5"], "by": {"opened connections": 2}}
+    assert found["local"] == {
+        "addresses": ["203.0.113.5"],
+        "count": 1,
+        "by": {"opened connections": 2},
+    }
     assert [(n, us) for n, us, _ in samples(found)] == CLIENT
 
 
@@ -97,14 +101,18 @@ def test_guess_who_opened_by_its_answer_alone(tmp_path: Path) -> None:
     """The SYN is not in the capture, the SYN-ACK is."""
     public = [segment_at("203.0.113.5", segment) for segment in CONVERSATION[1:]]
     found = _replay(tmp_path, public)
-    assert found["local"] == {"addresses": ["203.0.113.5"], "by": {"opened connections": 2}}
+    assert found["local"] == {
+        "addresses": ["203.0.113.5"],
+        "count": 1,
+        "by": {"opened connections": 2},
+    }
 
 
 def test_guess_higher_port(tmp_path: Path) -> None:
     """Mid-life, one pair of MAC addresses, public addresses: ports are left."""
     public = [segment_at("203.0.113.5", segment) for segment in CONVERSATION[3:]]
     found = _replay(tmp_path, public)
-    assert found["local"] == {"addresses": ["203.0.113.5"], "by": {"higher port": 2}}
+    assert found["local"] == {"addresses": ["203.0.113.5"], "count": 1, "by": {"higher port": 2}}
 
 
 def test_one_machine_is_not_local_here_and_remote_there(tmp_path: Path) -> None:
