@@ -41,12 +41,13 @@ def record(frame: Given, egress: bool, after_ms: int) -> bytes:
 def conversation(setting: Setting, layout: Layout) -> bytes:
     """A handshake, data both ways with loss and repeats, MPTCP's options, the end."""
     talk = Conversation(setting)
-    out = b""
+    out, before = b"", 0.0
 
     def write() -> None:
-        nonlocal out
-        for segment in talk.passed:
-            out += record(given(layout, segment), segment.egress, 5)
+        nonlocal out, before
+        for ms, segment in talk.passed:
+            out += record(given(layout, segment), segment.egress, int(ms - before))
+            before = ms
         talk.passed.clear()
 
     talk.opening(20.0)

@@ -85,7 +85,7 @@ def space_of(segment: Segment) -> int:
 
 
 class Conversation:
-    """One flow; `passed` collects what the hook saw since it was last emptied."""
+    """One flow; `passed` collects when the hook saw what, since it was last emptied."""
 
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
@@ -93,7 +93,7 @@ class Conversation:
         self.remote = End(False, setting.iss[1])
         self.wires: dict[bool, list[Segment]] = {True: [], False: []}
         """Under way; True: to the remote end."""
-        self.passed: list[Segment] = []
+        self.passed: list[tuple[float, Segment]] = []
         self.ms = 0.0
         if setting.role == "middle":
             self.local.rcv_nxt, self.remote.rcv_nxt = setting.iss[1], setting.iss[0]
@@ -138,7 +138,7 @@ class Conversation:
     def _out(self, segment: Segment) -> None:
         self.wires[segment.egress].append(segment)
         if segment.egress:
-            self.passed.append(segment)
+            self.passed.append((self.ms, segment))
 
     def _options(self, local: bool, flags: int, more: bytes) -> bytes:
         end, setting = self.end(local), self.setting
@@ -243,6 +243,15 @@ class Conversation:
             if arrives:
                 self.deliver(not local, -1)
 
+    def stream(self, local: bool, count: int, size: int, gap: float) -> None:
+        """A steady flow one way, each segment acknowledged at once."""
+        for _ in range(count):
+            self.data(local, size)
+            self.deliver(local, -1)
+            self.send(not local, ACK)
+            self.deliver(not local, -1)
+            self.wait(gap)
+
     def repair(self, local: bool, ms: float) -> None:
         """All that the other end lacks is sent again, as after a timeout."""
         other = self.end(not local)
@@ -266,7 +275,7 @@ class Conversation:
             end.echo = int.from_bytes(segment.options[stamp_at + 2 : stamp_at + 6], "big")
         end.take(segment)
         if not to_remote:
-            self.passed.append(segment)
+            self.passed.append((self.ms, segment))
 
     def lose(self, to_remote: bool, index: int) -> None:
         wire = self.wires[to_remote]

@@ -146,7 +146,7 @@ class Reference:
 
 _TX = [name for name, _ in ffi.typeof("struct omr_flow_tx").fields]
 _RX = [name for name, _ in ffi.typeof("struct omr_flow_rx").fields]
-_COUNTERS = [
+COUNTERS = [
     name
     for name, _ in ffi.typeof("struct omr_path_counters").fields
     if name not in ("zero", "unparsed")
@@ -316,7 +316,7 @@ class Programs:
         total: Numbers = {}
         for value in self.plane.maps["omr_path_counters"].lookup_per_cpu(path):
             row = api.struct("omr_path_counters", value)
-            found = {name: getattr(row, name) for name in _COUNTERS}
+            found = {name: getattr(row, name) for name in COUNTERS}
             found.update(zip(REASONS, row.unparsed, strict=False))
             for name, number in found.items():
                 total[name] = total.get(name, 0) + number

@@ -114,6 +114,13 @@ turns = st.tuples(
 ordinary = st.one_of(
     turns,
     turns,
+    st.tuples(
+        st.just("stream"),
+        bools,
+        st.integers(1, 6),
+        st.sampled_from([100, 1000, 2500]),
+        st.sampled_from([4.0, 1.0, 5.0, 20.0, 0.1]),
+    ),
     st.tuples(st.just("repair"), bools, rtts),
     st.tuples(st.just("say"), bools, payloads, tcp_options),
     st.tuples(st.just("data"), bools, payloads),
@@ -208,10 +215,10 @@ class Play:
     def _act(self, conversation: Conversation, name: str, *arguments: Any) -> None:
         conversation.ms = self.ms
         getattr(conversation, name)(*arguments)
-        self.ms = conversation.ms
-        for segment in conversation.passed:
+        for self.ms, segment in conversation.passed:
             self._step(segments.given(self.layout, segment), segment.egress)
         conversation.passed.clear()
+        self.ms = conversation.ms
 
     def _step(self, given: Given, egress: bool) -> None:
         jiffies, ns = self.script.start

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from omrfast.dataplane.reader import DataPlane
 from omrfast.shim.native import NativePlane
 
-from .planes import Programs, Reference, Step, Subject, for_xdp
+from .planes import Left, Programs, Reference, Shown, Step, Subject, for_xdp
 
 CAPACITY = 64
 """Of each flow table here."""
@@ -23,7 +23,9 @@ class Subjects:
         self.model = Reference(plane.hz, CAPACITY)
         self.all: list[Subject] = [self.kernel, self.native, self.model]
 
-    def run(self, steps: list[Step]) -> None:
+    def run(self, steps: list[Step]) -> tuple[list[Shown], Left]:
+        """Pass the steps through all three; what they agree on. Raises AssertionError."""
+        agreed = []
         for subject in self.all:
             subject.reset()
         for number, step in enumerate(steps):
@@ -32,11 +34,13 @@ class Subjects:
             shown = self.kernel.pass_(step)
             if shown is None:
                 continue
+            agreed.append(shown)
             for other in (self.native, self.model):
                 compare(f"packet {number} {step}", other.name, other.pass_(step), shown)
         left = self.kernel.left()
         for other in (self.native, self.model):
             compare("what is left", other.name, other.left(), left)
+        return agreed, left
 
 
 def compare(where: str, name: str, found: object, kernel: object) -> None:

@@ -17,7 +17,7 @@ from .subjects import Subjects
 EXAMPLES = int(os.environ.get("OMRFAST_EXAMPLES", "300"))
 
 
-@pytest.mark.timeout(0)
+@pytest.mark.timeout(120 + EXAMPLES)
 @settings(
     max_examples=EXAMPLES,
     deadline=None,
