@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Boots Debian's older kernels under emulation and runs there what depends on the kernel.
 
-    python3 -m tests.matrix [--kernel 6.1] [--steps prog,abi,...]
+    python3 -m tests.matrix [--kernel 6.1] [--steps prog,abi,...] [--every 3]
 
 Nothing but Python's standard library is needed: the rest is installed. Results are in
 build/matrix/<kernel>/. Exit code 0: everything passed on every kernel; 1: something failed.
@@ -23,6 +23,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make matrix", description=__doc__.splitlines()[0])
     parser.add_argument("--kernel", action="append", choices=tuple(kernels.SUITES))
     parser.add_argument("--steps", default=",".join(report.STEPS), help="default: %(default)s")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="N-th test of tests/prog")
     args = parser.parse_args()
     unknown = set(args.steps.split(",")) - set(report.STEPS)
     if unknown:
@@ -41,16 +42,18 @@ def _matrix(args: argparse.Namespace) -> list[report.Row]:
     tree.install(root, chosen)
     key = host.digest(tree.sources_key(), *(kernel.release for kernel in chosen))
     image = tree.image(root, key)
-    return [_kernel(kernel, root, image, args.steps.split(",")) for kernel in chosen]
+    return [_kernel(kernel, root, image, args.steps.split(","), args.every) for kernel in chosen]
 
 
-def _kernel(kernel: kernels.Kernel, root: Path, image: Path, steps: list[str]) -> report.Row:
+def _kernel(
+    kernel: kernels.Kernel, root: Path, image: Path, steps: list[str], every: int
+) -> report.Row:
     """Both machines of one kernel, one after the other."""
     initrd = emulator.initramfs(root, kernel)
     problems = []
     for machine in emulator.MACHINES:
         try:
-            emulator.run(kernel, machine, image, initrd, steps)
+            emulator.run(kernel, machine, image, initrd, steps, every)
         except MatrixError as error:
             problems.append(str(error))
     row = report.read(kernel, steps)
@@ -66,7 +69,7 @@ def main() -> int:
     except MatrixError as error:
         print(f"matrix: {error}", file=sys.stderr)
         return 1
-    print(report.table(rows))
+    print(report.table(rows, args.every))
     report.write(rows)
     failed = [problem for row in rows for problem in row.problems]
     for problem in failed:

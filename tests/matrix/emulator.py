@@ -102,14 +102,14 @@ def initramfs(tree: Path, kernel: Kernel) -> Path:
 
 
 def _command(
-    kernel: Kernel, machine: Machine, image: Path, initrd: Path, folder: Path, steps: Sequence[str]
+    kernel: Kernel, machine: Machine, image: Path, initrd: Path, folder: Path, wish: str
 ) -> list[str]:
     share = f"local,path={folder},mount_tag=matrix,security_model=none,id=matrix"
     return [
         *("nice", "-n", "5", "qemu-system-x86_64", *machine.options, "-cpu", "max", "-m", MEMORY),
         *("-nodefaults", "-display", "none", "-no-reboot", "-nic", "none"),
         *("-kernel", str(kernel.image), "-initrd", str(initrd)),
-        *("-append", f"{COMMAND_LINE} matrix.steps={','.join(steps)}"),
+        *("-append", f"{COMMAND_LINE} {wish}"),
         *("-serial", f"file:{folder / 'console.log'}"),
         *("-drive", f"file={image},format=raw,if=virtio,snapshot=on"),
         *("-virtfs", share, "-device", "virtio-rng-pci"),
@@ -169,8 +169,12 @@ def folder_of(kernel: Kernel, machine: Machine) -> Path:
     return BUILD / kernel.series / machine.name
 
 
-def run(kernel: Kernel, machine: Machine, image: Path, initrd: Path, wanted: Sequence[str]) -> None:
+def run(
+    kernel: Kernel, machine: Machine, image: Path, initrd: Path, wanted: Sequence[str], every: int
+) -> None:
     """Boot, run those steps of the machine that are wanted, switch off.
+
+    ``every``: of tests/prog only every so many-th test.
 
     MatrixError if it does not boot or hangs.
     """
@@ -181,9 +185,10 @@ def run(kernel: Kernel, machine: Machine, image: Path, initrd: Path, wanted: Seq
     if not steps:
         return
     say(f"{kernel.series}: booting {kernel.release} for {', '.join(steps)} (logs in {folder})")
+    wish = f"matrix.steps={','.join(steps)} matrix.every={every}"
     with (folder / "qemu.log").open("wb") as log:
         process = subprocess.Popen(
-            _command(kernel, machine, image, initrd, folder, steps),
+            _command(kernel, machine, image, initrd, folder, wish),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -35,14 +35,23 @@ class Kernel:
         return self.folder / f"lib/modules/{self.release}"
 
 
-def _mirror() -> str:
-    """URI of the Debian archive in this machine's sources."""
+def _mirror(label: str) -> str | None:
+    """URI of the archive with that label in this machine's sources."""
     words = ["apt-get", "indextargets", "--format", "$(REPO_URI)"]
-    words += ["Created-By: Packages", "Label: Debian"]
+    words += ["Created-By: Packages", f"Label: {label}"]
     lines = call("reading apt's sources", words, 60).splitlines()
-    if not lines:
+    return lines[0] if lines else None
+
+
+def _sources(suite: str) -> str:
+    """Lines of a sources.list: the suite, and its security updates where this machine has any."""
+    mirror, updates = _mirror("Debian"), _mirror("Debian-Security")
+    if mirror is None:
         raise MatrixError("no Debian mirror in /etc/apt/sources.list*: run apt-get update")
-    return lines[0]
+    lines = [f"{mirror} {suite}"]
+    if updates is not None and "-" not in suite:
+        lines.append(f"{updates} {suite}-security")
+    return "".join(f"deb [signed-by={KEYRING}] {line} main\n" for line in lines)
 
 
 def _apt(suite: str) -> list[str]:
@@ -52,7 +61,7 @@ def _apt(suite: str) -> list[str]:
         (folder / name).mkdir(parents=True, exist_ok=True)
     (folder / "status").touch()
     sources = folder / "sources.list"
-    sources.write_text(f"deb [signed-by={KEYRING}] {_mirror()} {suite} main\n")
+    sources.write_text(_sources(suite))
     settings = {
         "Dir::Etc::SourceList": sources,
         "Dir::Etc::SourceParts": "-",

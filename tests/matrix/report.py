@@ -135,9 +135,11 @@ def read(kernel: Kernel, wanted: Sequence[str]) -> Row:
     return row
 
 
-def table(rows: Sequence[Row]) -> str:
+def table(rows: Sequence[Row], every: int) -> str:
     """A line per step, a column per kernel."""
     titles = {"load": "prebuilt object", **{step: f"tests/{step}" for step in TESTS}, **RUNS}
+    if every > 1:
+        titles["prog"] += f", one in {every}"
     titles["netem"] = "links by netem"
     lines = [["", *(row.series for row in rows)], ["booted", *(row.booted for row in rows)]]
     for step, title in titles.items():
