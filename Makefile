@@ -6,6 +6,8 @@ BIN := .venv/bin
 ARGS ?=
 # make matrix MATRIX="--kernel 6.1 --steps load,failover"
 MATRIX ?=
+# make bench BENCH="overhead scale"
+BENCH ?= failover agent_cost accuracy overhead scale
 C_FILES = $(shell git ls-files '*.c' '*.h')
 
 .DEFAULT_GOAL := help
@@ -15,7 +17,7 @@ help:
 	@echo 'make setup   Debian packages, .venv, shim, BPF object; leaves $(BIN)/omrfast'
 	@echo 'make demo    set-up, then the main job in a lab on this machine (two minutes)'
 	@echo 'make test    set-up, then all tests; ARGS="tests/unit -k policy" for some'
-	@echo 'make bench   the figures of the README, seven pairs of runs each (15 minutes)'
+	@echo 'make bench   the figures of the README (45 minutes); BENCH="overhead scale" for some'
 	@echo 'make fuzz    the packet parser and data path under ASan and UBSan (ten minutes, or FUZZ_SECONDS)'
 	@echo 'make lint    ruff, mypy, clang-format'
 	@echo 'make fresh   make demo and make test in a fresh Debian 12 tree (debootstrap, chroot)'
@@ -32,8 +34,7 @@ test: setup
 	packaging/own-root.py $(BIN)/python -m pytest $(ARGS)
 
 bench: setup
-	$(BIN)/python -m bench.failover
-	$(BIN)/python -m bench.agent_cost
+	set -e; for name in $(BENCH); do $(BIN)/python -m bench.$$name; done
 
 fuzz: setup
 	$(BIN)/python -m tests.fuzz
