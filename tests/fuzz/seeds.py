@@ -7,7 +7,8 @@ import itertools
 import struct
 from pathlib import Path
 
-from tests.model.conversation import Conversation, Setting
+from tests.model.conversation import Conversation
+from tests.model.ends import Setting
 from tests.model.segments import Dss, Keys, Layout, given, option
 from tests.model.wire import Given, read
 

@@ -7,7 +7,8 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from .flow import Arrived, Flow, Now, Sample
+from .entry import Arrived, Now, Sample
+from .flow import Flow
 from .numbers import EVENTS, Rx, Seen
 from .options import Mptcp, Options, Subtype
 from .wire import ACK, FIN, RST, SYN, Given, Record, Tcp, read

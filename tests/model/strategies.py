@@ -7,31 +7,17 @@ matter.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 from hypothesis import strategies as st
 
 from . import segments
-from .conversation import Conversation, Setting
+from .ends import Setting
 from .numbers import WORD
-from .planes import PATHS, Step
-from .segments import Dss, Keys, Layout, Segment, option
-from .wire import ACK, FIN, RST, SYN, Given
-
-Action = tuple[Any, ...]
-
-
-@dataclass(frozen=True)
-class Script:
-    layout: Layout
-    settings: tuple[Setting, ...]
-    openings: tuple[float | None, ...]
-    """Round trip of each handshake, ms; None: no handshake."""
-    start: tuple[int, int]
-    """Jiffies and ns."""
-    actions: tuple[Action, ...]
-
+from .planes import PATHS
+from .play import Action, Script
+from .segments import Dss, Keys, Layout, option
+from .wire import ACK, FIN, RST, SYN
 
 # --- what is drawn ------------------------------------------------------------------------------
 
@@ -152,11 +138,18 @@ hostile = st.one_of(
     st.tuples(st.just("knock"), numbers32, st.integers(0, 255), bools),
     st.tuples(st.just("mutant"), bools, st.lists(mutations, min_size=1, max_size=3)),
     st.tuples(st.just("packet"), bools, st.sampled_from([0, 1, 2, 6, 17, 47, 50, 58, 59, 132]),
-              st.binary(max_size=40)),
+              st.binary(max_size=40), st.sampled_from([(0, 0), (0, 0), (3, 10), (0, 10)])),
     st.tuples(st.just("icmp"), bools, st.integers(0, 15) | st.integers(128, 140),
               st.sampled_from(["", "multicast", "broadcast"])),
     st.tuples(st.just("chain"), bools, st.lists(st.sampled_from([0, 43, 44, 51, 60]), max_size=6),
               st.integers(0, 255), st.sampled_from([0, 0, 1, 8])),
+    st.tuples(
+        st.just("jumbo"),
+        bools,
+        st.sampled_from([100, 65_000, 65_536, 65_537, 100_000]),
+        st.sampled_from([0, 0, 1, -1, 8]),
+        st.sampled_from([(0, 0), (70, 1448)]),
+    ),
     st.tuples(st.just("fragment"), bools, st.sampled_from([0, 0x2000, 0x4000, 1, 0x1FFF, 0x8000])),
     st.tuples(st.just("garbage"), bools, st.binary(min_size=15, max_size=80)),
     st.tuples(st.just("tagged"), bools, st.lists(st.sampled_from([0x8100, 0x88A8, 0x9100]),
@@ -187,175 +180,3 @@ def scripts(draw: st.DrawFn) -> Script:
     chosen = tuple(replace(draw(settings), flow=number) for number in range(count))
     openings = tuple(draw(st.sampled_from([40.0, 10.0, 0.5, None])) for _ in chosen)
     return Script(draw(layouts), chosen, openings, draw(starts), tuple(draw(kind_lists)))
-
-
-# --- what becomes of it -------------------------------------------------------------------------
-
-
-class Play:
-    """Plays a script; `steps` is what the hooks saw."""
-
-    def __init__(self, script: Script, hz: int) -> None:
-        self.script, self.hz = script, hz
-        self.layout, self.path = script.layout, PATHS[0]
-        self.flows = [Conversation(setting) for setting in script.settings]
-        self.ms = 0.0
-        self.steps: list[Step] = []
-        for conversation, rtt in zip(self.flows, script.openings, strict=True):
-            if rtt is not None:
-                self._act(conversation, "opening", rtt)
-        for number, action in script.actions:
-            conversation = self.flows[number % len(self.flows)]
-            special = getattr(self, f"_{action[0]}", None)
-            if special:
-                special(conversation, *action[1:])
-            else:
-                self._act(conversation, *action)
-
-    def _act(self, conversation: Conversation, name: str, *arguments: Any) -> None:
-        conversation.ms = self.ms
-        getattr(conversation, name)(*arguments)
-        for self.ms, segment in conversation.passed:
-            self._step(segments.given(self.layout, segment), segment.egress)
-        conversation.passed.clear()
-        self.ms = conversation.ms
-
-    def _step(self, given: Given, egress: bool) -> None:
-        jiffies, ns = self.script.start
-        self.steps.append(
-            Step(
-                given,
-                egress,
-                self.path,
-                jiffies + int(self.ms * self.hz / 1000),
-                ns + int(self.ms * 1_000_000),
-            )
-        )
-
-    def _path(self, _: Conversation, path: int) -> None:
-        self.path = path
-
-    def _anew(self, conversation: Conversation, setting: Setting) -> None:
-        """The same ports are used by another connection."""
-        number = self.flows.index(conversation)
-        self.flows[number] = Conversation(replace(setting, flow=number))
-        self._act(self.flows[number], "opening", 20.0)
-
-    def _frame(self, egress: bool, inner: bytes) -> None:
-        self._step(Given(segments.link(self.layout, inner), self.layout.bare), egress)
-
-    def _stray(
-        self,
-        conversation: Conversation,
-        egress: bool,
-        flags: int,
-        seq_at: str,
-        seq_off: int,
-        ack_at: str,
-        ack_off: int,
-        payload: int,
-        options: bytes,
-        window: int,
-    ) -> None:
-        """A segment that neither end knows of."""
-        end = conversation.end(egress)
-        other = conversation.end(not egress)
-        seq, ack = getattr(end, seq_at) + seq_off, getattr(other, ack_at) + ack_off
-        segment = Segment(
-            egress, flags, seq, ack, payload, window, options, flow=conversation.setting.flow
-        )
-        self._step(segments.given(self.layout, segment), egress)
-
-    def _knock(self, conversation: Conversation, token: int, number: int, backup: bool) -> None:
-        body = bytes([0x10 | backup, number]) + token.to_bytes(4, "big") + bytes(4)
-        segment = Segment(False, SYN, 1, options=option(30, body), flow=conversation.setting.flow)
-        self._step(segments.given(self.layout, segment), False)
-
-    def _mutant(
-        self, conversation: Conversation, egress: bool, changes: list[tuple[Any, ...]]
-    ) -> None:
-        """The next segment of an end, with bytes or lengths that are wrong."""
-        end = conversation.end(egress)
-        segment = Segment(
-            egress,
-            ACK,
-            end.snd_nxt,
-            end.rcv_nxt,
-            100,
-            options=segments.timestamps(int(self.ms), 1),
-            flow=conversation.setting.flow,
-        )
-        frame = segments.given(self.layout, segment)
-        data, gso, wire = bytearray(frame.data), frame.gso, frame.wire_len
-        for change in changes:
-            if change[0] == "cut":
-                data = data[: max(change[1], 15)]
-            elif change[0] == "set":
-                data[change[1] % len(data)] = change[2]
-            elif change[0] == "pad":
-                data += bytes(change[1])
-            elif change[0] == "wire":
-                wire = len(data) + change[1]
-            else:
-                gso = change[1], change[2]
-        self._step(Given(bytes(data), frame.bare, gso, wire if wire > len(data) else 0), egress)
-
-    def _packet(self, _: Conversation, egress: bool, protocol: int, content: bytes) -> None:
-        head = segments.network(self.layout, egress, len(content), protocol)
-        self._frame(egress, head + content)
-
-    def _icmp(self, _: Conversation, egress: bool, kind: int, to: str) -> None:
-        version = self.layout.version
-        groups = {"multicast": bytes([224, 0, 0, 5]), "broadcast": bytes([255] * 4)}
-        target = b""
-        if to:
-            target = groups[to] if version == 4 else bytes([0xFF, 2]) + bytes(14)
-        content = bytes([kind, 0]) + bytes(6)
-        protocol = 1 if version == 4 else 58
-        head = segments.network(self.layout, egress, len(content), protocol, target)
-        self._frame(egress, head + content)
-
-    def _chain(
-        self, conversation: Conversation, egress: bool, kinds: list[int], size: int, fragment: int
-    ) -> None:
-        """IPv6 extension headers in front of TCP; the first one of a length of its own."""
-        extra = b""
-        for number, kind in enumerate(kinds):
-            following = kinds[number + 1] if number + 1 < len(kinds) else 6
-            units = size if number == 0 and size < 4 else 1
-            if kind == 44:
-                extra += bytes([following, 0]) + fragment.to_bytes(2, "big") + bytes(4)
-            elif kind == 51:
-                extra += bytes([following, units]) + bytes((units + 2) * 4 - 2)
-            else:
-                extra += bytes([following, units]) + bytes((units + 1) * 8 - 2)
-        layout = replace(self.layout, version=6, extra=extra, first=kinds[0] if kinds else 6)
-        end = conversation.end(egress)
-        segment = Segment(egress, ACK, end.snd_nxt, end.rcv_nxt, 10, flow=conversation.setting.flow)
-        self._step(segments.given(layout, segment), egress)
-
-    def _fragment(self, conversation: Conversation, egress: bool, word: int) -> None:
-        layout = replace(self.layout, version=4)
-        end = conversation.end(egress)
-        segment = Segment(egress, ACK, end.snd_nxt, end.rcv_nxt, 10, flow=conversation.setting.flow)
-        frame = segments.given(layout, segment)
-        data = bytearray(frame.data)
-        at = len(segments.link(layout, b"")) + 6
-        data[at : at + 2] = word.to_bytes(2, "big")
-        self._step(Given(bytes(data), frame.bare), egress)
-
-    def _garbage(self, _: Conversation, egress: bool, content: bytes) -> None:
-        self._step(Given(content, self.layout.bare), egress)
-
-    def _tagged(self, conversation: Conversation, egress: bool, types: list[int]) -> None:
-        if self.layout.bare:
-            return
-        end = conversation.end(egress)
-        segment = Segment(egress, ACK, end.snd_nxt, end.rcv_nxt, 10, flow=conversation.setting.flow)
-        plain = segments.given(replace(self.layout, vlans=0), segment).data
-        tags = b"".join(kind.to_bytes(2, "big") + b"\0\7" for kind in types)
-        self._step(Given(plain[:12] + tags + plain[12:]), egress)
-
-
-def play(script: Script, hz: int) -> list[Step]:
-    return Play(script, hz).steps

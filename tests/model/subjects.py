@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from omrfast.dataplane.reader import DataPlane
 from omrfast.shim.native import NativePlane
 
-from .planes import Left, Programs, Reference, Shown, Step, Subject, for_xdp
+from .planes import Left, Reference, Shown, Step, Subject
+from .programs import Programs, for_xdp
 
 CAPACITY = 64
 """Of each flow table here."""

@@ -11,7 +11,8 @@ import os
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
-from .strategies import Script, play, scripts
+from .play import Script, play
+from .strategies import scripts
 from .subjects import Subjects
 
 EXAMPLES = int(os.environ.get("OMRFAST_EXAMPLES", "300"))

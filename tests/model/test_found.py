@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import pytest
 
-from .conversation import Setting
+from .ends import Setting
+from .play import Script, play
 from .segments import Keys, Layout
-from .strategies import Script, play
 from .subjects import Subjects
 
 SERVER_V1 = Setting("server", (0, 0), mptcp="v1", keys=Keys(b"\1" * 8, b"\2" * 8))

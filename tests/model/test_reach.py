@@ -6,12 +6,13 @@ from __future__ import annotations
 import itertools
 from dataclasses import replace
 
-from .conversation import Setting
-from .flow import MEMBERS
+from .ends import Setting
+from .entry import MEMBERS
 from .numbers import EVENTS, REASONS, Rx, Seen, Tx
-from .planes import COUNTERS, PATHS, SOURCES, Left, Shown
+from .planes import PATHS, SOURCES, Left, Shown
+from .play import Action, Script, play
+from .programs import COUNTERS
 from .segments import Dss, Keys, Layout, option, sack
-from .strategies import Action, Script, play
 from .subjects import CAPACITY, Subjects
 from .wire import ACK, FIN, RST
 
