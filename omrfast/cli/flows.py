@@ -48,12 +48,13 @@ def _kind(flow: dict[str, Any]) -> str:
 
 
 def _row(flow: dict[str, Any]) -> list[str]:
-    rtt, token = flow["rtt_ms"], flow["token"]
+    rtt, token, connection = flow["rtt_ms"], flow["token"], flow["connection"]
     return [
         flow["path"],
         _socket(flow["local"], flow["local_port"]),
         _socket(flow["remote"], flow["remote_port"]),
         _kind(flow),
+        "-" if connection is None else f"#{connection}",
         "-" if token is None else f"{token:08x}",
         flow["state"],
         number(rtt["smoothed"]),
@@ -70,6 +71,7 @@ _HEADERS = (
     "LOCAL",
     "REMOTE",
     "KIND",
+    "CONN",
     "TOKEN",
     "STATE",
     "RTT ms",
@@ -88,7 +90,7 @@ def handle(args: argparse.Namespace) -> int:
     if args.json:
         print_json(flows)
     elif flows:
-        print(table(_HEADERS, [_row(flow) for flow in flows], " " * 6 + ">" * 6))
+        print(table(_HEADERS, [_row(flow) for flow in flows], " " * 7 + ">" * 6))
     else:
         print("no flows yet")
     return FINE

@@ -112,6 +112,9 @@ class FlowView:
     joined: bool
     backup: bool
     token: int | None
+    """Of the end that accepted the connection."""
+    connection: int | None
+    """The same number for the subflows of one MPTCP connection, within one list."""
     local_id: int | None
     remote_id: int | None
     state: str

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import hashlib
 import socket
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from omrfast.core.types import FlowView
+from omrfast.dataplane.connections import Identity, group, identity_of_key
 from omrfast.shim._shim import ffi, lib
 from omrfast.shim.scan import ScanResult
 
@@ -76,11 +77,21 @@ def _address(family: int, data: Any) -> str:
     return socket.inet_ntop(socket.AF_INET6, bytes(ffi.buffer(data, 16)))
 
 
-def _flow_token(tx: Any, rx: Any) -> int | None:
+def identity_of(entry: Any) -> Identity:
+    """What a struct omr_flow knows of its MPTCP connection."""
+    tx, rx = entry.tx, entry.rx
     if rx.flags & lib.OMR_RX_KEY:
-        return token_of(_key_bytes(tx.connection, "key_be"))
-    token_be = tx.connection.join.token_be
-    return socket.ntohl(token_be) if token_be else None
+        return identity_of_key(
+            _key_bytes(tx.connection, "key_be"),
+            ours=bool(tx.flags & lib.OMR_TX_SERVER),
+            version=0 if tx.flags & lib.OMR_TX_V0 else 1,
+        )
+    join = tx.connection.join
+    return Identity(
+        token=socket.ntohl(join.token_be) or None,
+        word=join.data_word or None,
+        word_sent=bool(tx.flags & lib.OMR_TX_DATA_SEQ),
+    )
 
 
 def _role(tx_flags: int) -> str:
@@ -103,7 +114,7 @@ def _fell_back(tx_flags: int, rx_flags: int) -> bool:
 
 
 def flow_view(row: Any, names: Mapping[int, str], seconds_per_jiffy: float) -> FlowView:
-    """A struct omr_flow_row as FlowView; names maps path index to name."""
+    """A struct omr_flow_row as FlowView, by itself; names maps path index to name."""
     tx, rx = row.flow.tx, row.flow.rx
     index = tx.path - 1
     mptcp = bool(tx.flags & lib.OMR_TX_MPTCP and rx.flags & lib.OMR_RX_MPTCP)
@@ -121,7 +132,8 @@ def flow_view(row: Any, names: Mapping[int, str], seconds_per_jiffy: float) -> F
         fallback=_fell_back(tx.flags, rx.flags),
         joined=joined,
         backup=bool(tx.flags & lib.OMR_TX_BACKUP or rx.flags & lib.OMR_RX_BACKUP),
-        token=_flow_token(tx, rx),
+        token=identity_of(row.flow).token,
+        connection=None,
         local_id=tx.local_id if mptcp else None,
         remote_id=tx.remote_id if mptcp else None,
         state=STATES[row.state],
@@ -144,10 +156,15 @@ def flow_view(row: Any, names: Mapping[int, str], seconds_per_jiffy: float) -> F
 
 def flow_views(
     found: ScanResult, names: Mapping[int, str], seconds_per_jiffy: float
-) -> Iterator[FlowView]:
-    """The rows of a scan."""
-    for i in range(found.row_count):
-        yield flow_view(found.rows[i], names, seconds_per_jiffy)
+) -> list[FlowView]:
+    """The rows of a scan, with the connections that they make up."""
+    views = [flow_view(found.rows[i], names, seconds_per_jiffy) for i in range(found.row_count)]
+    subflows = [i for i, view in enumerate(views) if view.mptcp]
+    numbers = group([identity_of(found.rows[i].flow) for i in subflows])
+    tokens = {n: views[i].token for i, n in zip(subflows, numbers, strict=True) if views[i].token}
+    for i, number in zip(subflows, numbers, strict=True):
+        views[i] = replace(views[i], connection=number, token=tokens.get(number))
+    return views
 
 
 def event_of(record: Any) -> PathEvent:

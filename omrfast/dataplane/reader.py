@@ -189,7 +189,7 @@ class DataPlane:
         """Flows with the most bytes first (all, or top); names: path index to name."""
         room = 2 * self.flow_capacity if top is None else top
         found = self._scanner.walk(scan.order(self.clock()[0], rows=room), way)
-        return list(flow_views(found, names, self._jiffy))
+        return flow_views(found, names, self._jiffy)
 
     # --- events -----------------------------------------------------------------------------
 

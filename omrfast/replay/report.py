@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 import math
-import socket
 from collections.abc import Sequence
 from typing import Any
 
 from omrfast.core.types import FlowView
-from omrfast.dataplane.connections import Identity, group, identity_of_key
-from omrfast.dataplane.flows import flow_view
+from omrfast.dataplane.connections import group
+from omrfast.dataplane.flows import flow_view, identity_of
 from omrfast.replay.outcome import Flow, Replay
 from omrfast.shim import api
 from omrfast.shim._shim import ffi, lib
@@ -146,7 +145,7 @@ def _ms(seconds: float | None) -> float | None:
 def _mptcp(entry: Any, view: FlowView) -> Json:
     tx, rx = entry.tx.flags, entry.rx.flags
     return {
-        "token": _identity(entry).token,
+        "token": view.token,
         "local_id": view.local_id,
         "remote_id": view.remote_id,
         "backup": view.backup,
@@ -161,27 +160,10 @@ def _mptcp(entry: Any, view: FlowView) -> Json:
     }
 
 
-def _identity(entry: Any) -> Identity:
-    tx, rx = entry.tx, entry.rx
-    if rx.flags & lib.OMR_RX_KEY:
-        key = bytes(ffi.buffer(ffi.addressof(tx.connection, "key_be"), 8))
-        return identity_of_key(
-            key,
-            ours=bool(tx.flags & lib.OMR_TX_SERVER),
-            version=0 if tx.flags & lib.OMR_TX_V0 else 1,
-        )
-    join = tx.connection.join
-    return Identity(
-        token=socket.ntohl(join.token_be) or None,
-        word=join.data_word or None,
-        word_sent=bool(tx.flags & lib.OMR_TX_DATA_SEQ),
-    )
-
-
 def _connections(flows: Sequence[Json], rows: Any) -> list[Json]:
     """The connections; each subflow's ``mptcp`` gets the index of its own."""
     subflows = [i for i, flow in enumerate(flows) if flow["mptcp"]]
-    identities = [_identity(rows[i].flow) for i in subflows]
+    identities = [identity_of(rows[i].flow) for i in subflows]
     numbers = group(identities)
     found: list[Json] = [
         {"token": None, "version": 1, "fallback": False, "subflows": []}

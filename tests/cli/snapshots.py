@@ -95,6 +95,7 @@ FLOW = FlowView(
     joined=True,
     backup=False,
     token=0xDEADBEEF,
+    connection=0,
     local_id=2,
     remote_id=0,
     state="established",

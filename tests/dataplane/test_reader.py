@@ -208,6 +208,31 @@ def test_a_flow_is_shown_as_it_is(replay: DataPlane) -> None:
     assert flow.idle == pytest.approx(2.0)
 
 
+def test_subflows_of_one_connection_are_shown_together(replay: DataPlane) -> None:
+    """By the key and its token, and those met in mid-life by their data sequence numbers."""
+    key = bytes(range(8))
+    digest = hashlib.sha256(key).digest()
+    both = {"tx__flags": lib.OMR_TX_SYN | lib.OMR_TX_MPTCP, "rx__flags": lib.OMR_RX_MPTCP}
+    midlife = {"tx__flags": lib.OMR_TX_MPTCP, "rx__flags": lib.OMR_RX_MPTCP}
+    put_flow(
+        replay,
+        1,
+        **{**both, "rx__flags": lib.OMR_RX_MPTCP | lib.OMR_RX_KEY},
+        tx__connection__key_be=int.from_bytes(key, "little"),
+        tx__tx_bytes=6,
+    )
+    token_be = int.from_bytes(digest[:4], "little")
+    put_flow(replay, 2, **both, tx__connection__join__token_be=token_be, tx__tx_bytes=5)
+    word = int.from_bytes(digest[-8:-4], "big")
+    put_flow(replay, 3, **midlife, tx__connection__join__data_word=word, tx__tx_bytes=4)
+    put_flow(replay, 4, **midlife, tx__connection__join__data_word=word + 9, tx__tx_bytes=3)
+    put_flow(replay, 5, tx__flags=lib.OMR_TX_SYN, tx__tx_bytes=2)
+    flows = replay.flows({})
+    assert [flow.connection for flow in flows] == [0, 0, 0, 1, None]
+    token = int.from_bytes(digest[:4], "big")
+    assert [flow.token for flow in flows] == [token, token, token, None, None]
+
+
 def test_an_ipv6_join_shows_its_token(replay: DataPlane) -> None:
     local, remote = (socket.inet_pton(socket.AF_INET6, text) for text in ("2001:db8::1", "::2"))
     flow = api.struct("omr_flow")
