@@ -44,11 +44,12 @@ OMR_INLINE __u32 omr_first_segment_end(const struct omr_packet *p, const struct 
 /* Segments of a packet that covers [seq, seq + length) which lie below `edge`, for seq below it. */
 OMR_INLINE __u32 omr_segments_below(const struct omr_passage *w, __u32 length, __u32 edge)
 {
-	__u32 overlap = edge - w->packet.seq, size = w->frame.gso_size;
+	__u32 overlap = edge - w->packet.seq, size = w->frame.gso_size, below;
 
-	if (overlap >= length)
+	if (overlap >= length || !size)
 		return w->segments;
-	return size ? (overlap + size - 1) / size : 1;
+	below = (overlap + size - 1) / size;
+	return below < w->segments ? below : w->segments; /* gso_segs may contradict gso_size */
 }
 
 /* Payload of the packet's largest wire segment, as omr_flow_tx.segment_64b has it. */

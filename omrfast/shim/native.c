@@ -108,7 +108,7 @@ static void pass(const struct omr_run *run, int direction)
 	w->frame.path = link->path;
 	w->frame.direction = direction;
 	parsed = omr_parse(&w->packet, &w->options, &w->frame, data, data + run->data_len);
-	omr_packet_passed(w, parsed);
+	omr_packet_passed(w, parsed, direction);
 }
 
 int omr_plane_run(struct omr_plane *of, __u32 hook, const struct omr_run *run)
