@@ -15,10 +15,12 @@ from omrfast.dataplane.reader import DataPlane
 from .subjects import CAPACITY, Subjects
 
 
-@pytest.fixture(scope="session")
-def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DataPlane]:
-    run_dir = str(tmp_path_factory.mktemp("model"))
-    with open_dataplane(run_dir, "prebuilt", replay=True, flows=CAPACITY) as opened:
+@pytest.fixture(scope="session", params=["prebuilt", "bcc"])
+def plane(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[DataPlane]:
+    run_dir = str(tmp_path_factory.mktemp(f"model-{request.param}"))
+    with open_dataplane(run_dir, request.param, replay=True, flows=CAPACITY) as opened:
         yield opened
     bpffs.remove_pins(bpffs.path(run_dir))
     bpffs.unmount(run_dir)

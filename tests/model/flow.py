@@ -183,8 +183,8 @@ class Flow(Member):
     # --- a packet arrives ---------------------------------------------------------------------
 
     def is_good(self, ack: int) -> bool:
-        low = self.snd_una if self.una_known else (self.snd_nxt - WINDOW) % WORD
-        return within(low, ack, self.snd_nxt)
+        near = within((self.snd_nxt - WINDOW) % WORD, ack, self.snd_nxt)
+        return near and (not self.una_known or within(self.snd_una, ack, self.snd_nxt))
 
     def is_old(self, ack: int) -> bool:
         low = (self.snd_nxt - WINDOW) % WORD

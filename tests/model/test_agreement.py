@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The model, the native build and the kernel programs say the same of every packet.
 
-OMRFAST_EXAMPLES: how many scripts are tried for each ingress hook.
+OMRFAST_EXAMPLES: how many scripts are tried for each loader and ingress hook.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .play import Script, play
 from .strategies import scripts
 from .subjects import Subjects
 
-EXAMPLES = int(os.environ.get("OMRFAST_EXAMPLES", "300"))
+EXAMPLES = int(os.environ.get("OMRFAST_EXAMPLES", "150"))
 
 
 @pytest.mark.timeout(120 + EXAMPLES)
