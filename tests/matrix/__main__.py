@@ -69,6 +69,9 @@ def main() -> int:
     except MatrixError as error:
         print(f"matrix: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("matrix: interrupted; nothing is left running", file=sys.stderr)
+        return 130
     print(report.table(rows, args.every))
     report.write(rows)
     failed = [problem for row in rows for problem in row.problems]
