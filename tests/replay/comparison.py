@@ -147,7 +147,7 @@ def revealed_spurious(connection: Connection) -> int:
         left = frame.number_of("tcp.options.sack.dsack_le")
         right = frame.number_of("tcp.options.sack.dsack_re")
         if left is not None and right is not None and frame.ack >= acknowledged:
-            segments += -(-(right - left) // largest)
+            segments += -(-(right - left) // max(largest, 64))
         acknowledged = max(acknowledged, frame.ack)
     return segments
 

@@ -69,6 +69,9 @@ def test_sent_again(compared: Compared, name: str) -> None:
 def test_round_trips(compared: Compared, name: str) -> None:
     """The handshake's and, where each acknowledgement covers one segment, the mean of all.
 
+    Where packets overtake each other, tcptrace has been seen to give 0, or the round-trip time of
+    the FIN, for the handshake's: *reordering* is compared with tshark alone in that.
+
     Its samples are, as tshark's, the age of the last segment acknowledged; unlike that one it keeps
     to Karn's rule. What it calls post-loss acknowledgements are no samples for it, and are for us.
     """
@@ -79,10 +82,10 @@ def test_round_trips(compared: Compared, name: str) -> None:
         handshakes = comparison.samples(flow, "handshake")
         again = any(frame.flagged_again and frame.flags & SYN for frame in connection.sent)
         assert len(handshakes) == (not again)  # Karn's rule, where a SYN was lost
-        for _, rtt_us in handshakes if figures["RTT from 3WHS"] else ():  # 0.0: it found none
+        for _, rtt_us in () if name.startswith("reordering") else handshakes:
             assert abs(rtt_us / 1000 - figures["RTT from 3WHS"]) <= ROUNDED_MS
         ours = [rtt_us / 1000 for _, rtt_us in comparison.samples(flow, "handshake", "data")]
-        assert min(ours) >= figures["RTT min"] - ROUNDED_MS
+        assert all(rtt_ms >= figures["RTT min"] - ROUNDED_MS for rtt_ms in ours)
         simple = not (figures["segs cum acked"] or figures["post-loss acks"])
         if simple and not flow["retransmitted_segments"]:
             assert len(ours) == figures["RTT samples"]
