@@ -42,19 +42,22 @@ OMR_INLINE void omr_event_flow(struct omr_event *event, const struct omr_packet 
 }
 
 /* Sends one event, or counts that it could not be sent. `flow` is NULL for OMR_EVENT_BUSY. */
-OMR_INLINE void omr_emit(struct omr_passage *w, __u32 kind, const struct omr_flow *flow)
+OMR_RARE int omr_emit(struct omr_passage *w, __u32 kind, struct omr_flow *flow)
 {
-	__u32 index = (w->frame.path - 1) * OMR_EVENT_KINDS + kind;
-	struct omr_path_counters *counters = path_counters(w->frame.path - 1);
-	struct omr_event_gate *gate = event_gate(index);
+	struct omr_path_counters *counters;
+	struct omr_event_gate *gate;
 	struct omr_event *event;
 
+	if (!w)
+		return 0;
+	counters = path_counters(w->frame.path - 1);
+	gate = event_gate((w->frame.path - 1) * OMR_EVENT_KINDS + kind);
 	if (!gate || !counters)
-		return;
+		return 0;
 	event = omr_gate_passes(gate, w->now_j, omr_hz) ? event_reserve() : 0;
 	if (!event) {
 		counters->events_suppressed++;
-		return;
+		return 0;
 	}
 	__builtin_memset(event, 0, sizeof(*event));
 	event->at_ns = now_ns();
@@ -64,6 +67,7 @@ OMR_INLINE void omr_emit(struct omr_passage *w, __u32 kind, const struct omr_flo
 	if (flow)
 		omr_event_flow(event, &w->packet, flow);
 	event_submit(event);
+	return 1;
 }
 
 /* All that the packet has caused; of OMR_EVENT_BUSY the flow does not matter. */

@@ -40,17 +40,16 @@ OMR_INLINE void omr_tc(struct __sk_buff *skb, int direction)
 	w = passage_of(direction);
 	if (!w)
 		return;
-	__builtin_memset(&w->frame, 0, sizeof(w->frame));
+	omr_tc_make_linear(skb);
 	w->frame.len = omr_replay_length(skb->len);
 	w->frame.gso_segs = skb->gso_segs;
 	w->frame.gso_size = skb->gso_size;
 	w->frame.l2 = link->l2;
 	w->frame.path = link->path;
 	w->frame.direction = direction;
-	omr_tc_make_linear(skb);
 	parsed = omr_parse(&w->packet, &w->options, &w->frame, (const __u8 *)(long)skb->data,
 	                   (const __u8 *)(long)skb->data_end);
-	omr_packet_passed(w, parsed);
+	omr_packet_passed(w, parsed, direction);
 }
 
 /* One frame as it came from the wire; before GRO. */
@@ -67,13 +66,14 @@ OMR_INLINE void omr_xdp_ingress(struct xdp_md *xdp)
 	w = passage_of(OMR_INGRESS);
 	if (!w)
 		return;
-	__builtin_memset(&w->frame, 0, sizeof(w->frame));
 	w->frame.len = omr_replay_length(end - data);
+	w->frame.gso_segs = 0;
+	w->frame.gso_size = 0;
 	w->frame.l2 = link->l2;
 	w->frame.path = link->path;
 	w->frame.direction = OMR_INGRESS;
 	parsed = omr_parse(&w->packet, &w->options, &w->frame, data, end);
-	omr_packet_passed(w, parsed);
+	omr_packet_passed(w, parsed, OMR_INGRESS);
 }
 
 #endif

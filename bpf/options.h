@@ -26,6 +26,7 @@ enum {
 	OMR_ALIGNED_TIMESTAMP_SIZE = 12,
 	OMR_SUBTYPE_DSS = 2,
 	OMR_TWO_NOPS = 0x0101,
+	OMR_OFFSET_MASK = 0x3fff, /* of a header's place: four extension headers of 2 KiB fit */
 };
 
 /*
@@ -114,23 +115,28 @@ OMR_RARE int omr_walk_options(struct omr_packet *p, struct omr_options *o)
 	return OMR_PARSED_TCP;
 }
 
-/* Copies `length` bytes, a multiple of 4, and walks them. */
-OMR_INLINE int omr_copy_options(struct omr_packet *p, struct omr_options *o,
-                                struct omr_cursor *from, __u32 length)
+/*
+ * Copies the last `length` bytes of the header, a multiple of 4, and walks them. Where they are
+ * comes from memory: the verifier need not try all ways that lead here.
+ */
+OMR_INLINE int omr_copy_options(struct omr_packet *p, struct omr_options *o, const __u8 *data,
+                                const __u8 *end, __u32 length)
 {
+	struct omr_cursor from = {.end = end};
 	__u32 i;
 
 	o->length = length;
+	OMR_FORGET();
+	from.at = data + ((p->headers - o->length) & OMR_OFFSET_MASK);
 #pragma GCC unroll 1
 	for (i = 0; i < OMR_TCP_OPTIONS; i += 4) {
-		if (i >= length)
+		if (i >= o->length)
 			break;
-		if (!omr_reaches(from, 4))
+		if (!omr_reaches(&from, 4))
 			return OMR_REFUSE(OMR_UNPARSED_TRUNCATED);
-		o->words_be[i / 4] = omr_load32_be(from->at);
-		from->at += 4;
+		o->words_be[i / 4] = omr_load32_be(from.at);
+		from.at += 4;
 	}
-	OMR_FORGET();
 	return omr_walk_options(p, o);
 }
 
@@ -183,7 +189,7 @@ OMR_INLINE int omr_only_dss(struct omr_packet *p, const struct omr_cursor *c, __
 
 /* Reads `length` bytes of options behind the fixed header at c. */
 OMR_INLINE int omr_parse_options(struct omr_packet *p, struct omr_options *o,
-                                 const struct omr_cursor *c, __u32 length)
+                                 const struct omr_cursor *c, const __u8 *data, __u32 length)
 {
 	struct omr_cursor from = {.at = c->at + OMR_TCP_HEADER, .end = c->end};
 
@@ -204,7 +210,7 @@ OMR_INLINE int omr_parse_options(struct omr_packet *p, struct omr_options *o,
 	}
 	if (omr_only_dss(p, &from, length))
 		return OMR_PARSED_TCP;
-	return omr_copy_options(p, o, &from, length);
+	return omr_copy_options(p, o, data, c->end, length);
 }
 
 #endif

@@ -58,7 +58,8 @@ struct omr_packet {
 	union {
 		struct omr_flow_key4 v4;
 		struct omr_flow_key6 v6;
-	} key;         /* of TCP over IP only */
+		__u64 ends_be[4]; /* the addresses, local first: IPv4 one word, IPv6 all */
+	} key;                    /* of TCP over IP only */
 	__u32 headers; /* bytes from the link header to the end of the last header understood */
 	union {
 		struct {

@@ -41,13 +41,20 @@ enum {
 	/* both ports, local first */
 	OMR_PORTS_V4 = __builtin_offsetof(struct omr_flow_key4, local_port_be),
 	OMR_PORTS_V6 = __builtin_offsetof(struct omr_flow_key6, local_port_be),
-
-	OMR_OFFSET_MASK = 0x3fff, /* of a header's place: four extension headers of 2 KiB fit */
 };
+
+/*
+ * Moves the cursor behind the headers that were understood. Their length comes from memory, of
+ * which the verifier knows nothing: all ways that lead here become one.
+ */
+OMR_INLINE void omr_to_header(const struct omr_packet *p, struct omr_cursor *c, const __u8 *data)
+{
+	c->at = data + (OMR_READ(p->headers) & OMR_OFFSET_MASK);
+}
 
 /* TCP, RFC 9293 section 3.1. `room` is what the IP header leaves for it. */
 OMR_INLINE int omr_parse_tcp(struct omr_packet *p, struct omr_options *o, struct omr_cursor *c,
-                             __u32 room)
+                             const __u8 *data, __u32 room)
 {
 	__u32 header;
 
@@ -66,7 +73,7 @@ OMR_INLINE int omr_parse_tcp(struct omr_packet *p, struct omr_options *o, struct
 	p->headers += header;
 	if ((p->tcp_flags & OMR_TCP_SYN) && (p->tcp_flags & (OMR_TCP_FIN | OMR_TCP_RST)))
 		return OMR_REFUSE(OMR_UNPARSED_MALFORMED);
-	return omr_parse_options(p, o, c, header - OMR_TCP_HEADER);
+	return omr_parse_options(p, o, c, data, header - OMR_TCP_HEADER);
 }
 
 /*
@@ -111,15 +118,15 @@ OMR_INLINE int omr_parse_icmp(struct omr_packet *p, const struct omr_cursor *c, 
 	return OMR_PARSED_OTHER;
 }
 
-/* What follows IP. */
+/* What follows IP, which has left `room` for it. */
 OMR_INLINE int omr_parse_transport(struct omr_packet *p, struct omr_options *o,
-                                   struct omr_cursor *c, __u32 room, int egress)
+                                   struct omr_cursor *c, const __u8 *data, __u32 room, int egress)
 {
 	if (OMR_LIKELY(p->protocol == OMR_PROTO_TCP)) {
 		if (!omr_reaches(c, 4))
 			return OMR_REFUSE(OMR_UNPARSED_TRUNCATED);
 		omr_parse_ports(p, c, egress);
-		return omr_parse_tcp(p, o, c, room);
+		return omr_parse_tcp(p, o, c, data, room);
 	}
 	if (p->protocol == OMR_PROTO_UDP)
 		p->headers += OMR_UDP_HEADER;
@@ -128,10 +135,12 @@ OMR_INLINE int omr_parse_transport(struct omr_packet *p, struct omr_options *o,
 	return OMR_PARSED_OTHER;
 }
 
-/* RFC 791. A super-packet above 64 KiB has no length in its header (BIG TCP): the frame's counts.
+/*
+ * RFC 791. A super-packet above 64 KiB has no length in its header (BIG TCP): the frame's counts.
+ * Returns the room for what follows, or a refusal.
  */
-OMR_INLINE int omr_parse_ipv4(struct omr_packet *p, struct omr_options *o,
-                              const struct omr_frame *f, struct omr_cursor *c, int egress)
+OMR_INLINE __s64 omr_parse_ipv4(struct omr_packet *p, const struct omr_frame *f,
+                                struct omr_cursor *c, int egress)
 {
 	__u32 header, total, room = f->len - p->headers;
 	__u64 ends_be; /* source and destination, as they lie in memory */
@@ -150,7 +159,7 @@ OMR_INLINE int omr_parse_ipv4(struct omr_packet *p, struct omr_options *o,
 	ends_be = omr_load64_be(c->at + 12);
 	if (!egress)
 		ends_be = ends_be << 32 | ends_be >> 32;
-	__builtin_memcpy(&p->key, &ends_be, sizeof(ends_be));
+	p->key.ends_be[0] = ends_be;
 	p->family = 4;
 	p->protocol = c->at[9];
 	p->headers += header;
@@ -158,8 +167,7 @@ OMR_INLINE int omr_parse_ipv4(struct omr_packet *p, struct omr_options *o,
 		p->lifeless = 1;
 	if (omr_load16(c->at + 6) & 0x3fff) /* more fragments, or an offset */
 		return OMR_REFUSE(OMR_UNPARSED_FRAGMENT);
-	c->at += header;
-	return omr_parse_transport(p, o, c, total - header, egress);
+	return total - header;
 }
 
 OMR_INLINE int omr_is_extension(__u8 protocol)
@@ -193,8 +201,9 @@ OMR_INLINE int omr_parse_extension(struct omr_packet *p, const struct omr_cursor
 	return size;
 }
 
-OMR_INLINE int omr_parse_extensions(struct omr_packet *p, struct omr_options *o,
-                                    struct omr_cursor *c, const __u8 *data, __u32 room, int egress)
+/* The room that the chain leaves, or a refusal. */
+OMR_INLINE __s64 omr_parse_extensions(struct omr_packet *p, struct omr_cursor *c, const __u8 *data,
+                                      __u32 room)
 {
 	int i, size;
 
@@ -202,18 +211,14 @@ OMR_INLINE int omr_parse_extensions(struct omr_packet *p, struct omr_options *o,
 	for (i = 0; i < OMR_EXTENSIONS_FOLLOWED; i++) {
 		if (!omr_is_extension(p->protocol))
 			break;
-		/* from memory, of which the verifier forgets what the last round made of it */
-		c->at = data + (*(volatile __u32 *)&p->headers & OMR_OFFSET_MASK);
+		omr_to_header(p, c, data);
 		size = omr_parse_extension(p, c, room);
 		if (size < 0)
 			return size;
 		room -= size;
 		p->headers += size;
 	}
-	if (omr_is_extension(p->protocol))
-		return OMR_REFUSE(OMR_UNPARSED_EXTENSIONS);
-	c->at = data + (*(volatile __u32 *)&p->headers & OMR_OFFSET_MASK);
-	return omr_parse_transport(p, o, c, room, egress);
+	return omr_is_extension(p->protocol) ? OMR_REFUSE(OMR_UNPARSED_EXTENSIONS) : (__s64)room;
 }
 
 /*
@@ -237,22 +242,20 @@ OMR_INLINE __s64 omr_jumbo_length(const struct omr_packet *p, const struct omr_f
 	return length < OMR_JUMBO_LEAST ? OMR_REFUSE(OMR_UNPARSED_MALFORMED) : (__s64)length;
 }
 
+/* `source_be`: both addresses, as they lie in the header. */
 OMR_INLINE void omr_parse_ends6(struct omr_packet *p, const __u8 *source_be, int egress)
 {
-	__u32 local = egress ? 0 : 16, i;
-	__u64 word_be;
+	int local = egress ? 0 : 2;
 
-#pragma GCC unroll 4
-	for (i = 0; i < 32; i += 8) {
-		word_be = omr_load64_be(source_be + (i ^ local));
-		__builtin_memcpy((__u8 *)&p->key + i, &word_be, sizeof(word_be));
-	}
+	p->key.ends_be[local] = omr_load64_be(source_be);
+	p->key.ends_be[local + 1] = omr_load64_be(source_be + 8);
+	p->key.ends_be[2 - local] = omr_load64_be(source_be + 16);
+	p->key.ends_be[3 - local] = omr_load64_be(source_be + 24);
 }
 
-/* RFC 8200. */
-OMR_INLINE int omr_parse_ipv6(struct omr_packet *p, struct omr_options *o,
-                              const struct omr_frame *f, struct omr_cursor *c, const __u8 *data,
-                              int egress)
+/* RFC 8200. Returns the room for what follows, or a refusal. */
+OMR_INLINE __s64 omr_parse_ipv6(struct omr_packet *p, const struct omr_frame *f,
+                                struct omr_cursor *c, const __u8 *data, int egress)
 {
 	__u32 room = f->len - p->headers - OMR_IPV6_HEADER;
 	__s64 payload;
@@ -277,8 +280,8 @@ OMR_INLINE int omr_parse_ipv6(struct omr_packet *p, struct omr_options *o,
 	if (payload > room)
 		return OMR_REFUSE(OMR_UNPARSED_TRUNCATED);
 	if (OMR_LIKELY(p->protocol == OMR_PROTO_TCP))
-		return omr_parse_transport(p, o, c, payload, egress);
-	return omr_parse_extensions(p, o, c, data, payload, egress);
+		return payload;
+	return omr_parse_extensions(p, c, data, payload);
 }
 
 OMR_INLINE int omr_is_vlan(__u16 ethertype)
@@ -331,16 +334,22 @@ OMR_INLINE int omr_parse(struct omr_packet *p, struct omr_options *o, const stru
 {
 	struct omr_cursor c = {.at = data, .end = end};
 	int type, egress = f->direction == OMR_EGRESS;
+	__s64 room = -1;
 
 	p->marks = 0;
 	p->payload = 0;
 	p->headers = 0;
 	type = f->l2 == OMR_L2_ETHERNET ? omr_parse_ethernet(p, &c) : omr_parse_bare(&c);
 	if (type == OMR_TYPE_IPV4)
-		return omr_parse_ipv4(p, o, f, &c, egress);
-	if (type == OMR_TYPE_IPV6)
-		return omr_parse_ipv6(p, o, f, &c, data, egress);
-	return type < 0 ? type : OMR_PARSED_OTHER;
+		room = omr_parse_ipv4(p, f, &c, egress);
+	else if (type == OMR_TYPE_IPV6)
+		room = omr_parse_ipv6(p, f, &c, data, egress);
+	else
+		return type < 0 ? type : OMR_PARSED_OTHER;
+	if (room < 0)
+		return room;
+	omr_to_header(p, &c, data);
+	return omr_parse_transport(p, o, &c, data, room, egress);
 }
 
 /* Whether a packet is a sign of life; `parsed` is omr_parse()'s result. */

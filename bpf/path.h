@@ -47,7 +47,7 @@ OMR_INLINE void omr_path_unparsed(struct omr_path_counters *c, __u64 reason)
 }
 
 /* Index into omr_path_rtt.bucket. */
-OMR_INLINE __u32 omr_hist_bucket(__u32 us)
+OMR_RARE int omr_hist_bucket(__u32 us)
 {
 	__u32 octave = 0, bucket, step;
 
