@@ -182,13 +182,16 @@ class Flow(Member):
 
     # --- a packet arrives ---------------------------------------------------------------------
 
+    def is_near(self, ack: int) -> bool:
+        return within((self.snd_nxt - WINDOW) % WORD, ack, self.snd_nxt)
+
     def is_good(self, ack: int) -> bool:
-        near = within((self.snd_nxt - WINDOW) % WORD, ack, self.snd_nxt)
-        return near and (not self.una_known or within(self.snd_una, ack, self.snd_nxt))
+        known = not self.una_known or within(self.snd_una, ack, self.snd_nxt)
+        return self.is_near(ack) and known
 
     def is_old(self, ack: int) -> bool:
-        low = (self.snd_nxt - WINDOW) % WORD
-        return bool(self.rx_flags & Rx.ACK) and within(low, ack, (self.snd_una - 1) % WORD)
+        acknowledged = bool(self.rx_flags & Rx.ACK)
+        return self.is_near(ack) and acknowledged and not self.is_good(ack)
 
     def is_peers(self, tcp: Tcp) -> bool:
         has_ack, seq_known = bool(tcp.flags & ACK), bool(self.rx_flags & Rx.SEQ)

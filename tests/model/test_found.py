@@ -31,6 +31,19 @@ FOUND = {
             (0, ("deliver", False)),
         ),
     ),
+    "nor is an old one then": Script(
+        Layout(4),
+        (Setting(),),
+        (40.0,),
+        (1, 1),
+        (
+            (0, ("say", True, 100)),
+            (0, ("send", False, ACK)),
+            (0, ("deliver", False)),
+            (0, ("stray", True, ACK, "snd_nxt", 2**30, "snd_nxt", 0, 0, b"", 500)),
+            (0, ("stray", False, ACK, "snd_nxt", 0, "snd_una", -1, 100, b"", 500)),
+        ),
+    ),
     "an acknowledgement more than 2^30 below what was sent is not the peer's": Script(
         Layout(4),
         (Setting(),),
