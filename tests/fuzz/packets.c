@@ -24,7 +24,7 @@ enum {
 	BARE = 8,
 	SUPER = 16,
 	CUT = 32,
-	FLOWS = 32,
+	FLOWS = 4, /* soon full */
 	HZ = 250,
 	DEVICE = 1,
 };

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tests.model.conversation import Conversation
 from tests.model.ends import Setting
+from tests.model.play import Action, Script, play
 from tests.model.segments import Dss, Keys, Layout, given, option
 from tests.model.wire import Given, read
 
@@ -24,6 +25,7 @@ LAYOUTS = {
     "options": Layout(4, extra=b"\x94\x04\0\0"),
     "chain": Layout(6, extra=b"\x3c\0" + bytes(6) + b"\x06\0" + bytes(6), first=0),
 }
+HZ = 250
 KEPT = 4
 """Bytes of payload; the rest is left to the length on the wire."""
 KEYS = Keys(words=(7, 9))
@@ -86,6 +88,17 @@ def conversation(setting: Setting, layout: Layout) -> bytes:
     return out
 
 
+def script(flows: int, actions: list[tuple[int, Action]]) -> bytes:
+    """So many handshakes, then what follows."""
+    settings = tuple(Setting(flow=flow) for flow in range(flows))
+    steps = play(Script(Layout(4), settings, (1.0,) * flows, (1, 1), tuple(actions)), HZ)
+    times = [steps[0].jiffies, *(step.jiffies for step in steps)]
+    return b"".join(
+        record(step.given, step.egress, (step.jiffies - earlier) * 1000 // HZ)
+        for step, earlier in zip(steps, times, strict=False)
+    )
+
+
 def write_seeds(folder: Path) -> int:
     """One file per kind of conversation; returns how many."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -94,7 +107,10 @@ def write_seeds(folder: Path) -> int:
         ("client", "server", "middle", "simultaneous"),
         ("none", "v1", "v0", "join"),
     )
-    count = 0
+    often: list[tuple[int, Action]] = [(0, ("say", True, 0, option(30, b"\x51")))] * 70
+    (folder / "crowd").write_bytes(script(10, []))
+    (folder / "often").write_bytes(script(1, often))
+    count = 2
     for (name, layout), role, mptcp in kinds:
         for stamps in ("on", "off"):
             setting = Setting(role, stamps=stamps, mptcp=mptcp, keys=KEYS, syn_data=count % 3)
