@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import signal
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ from typing import Any, Protocol
 from omrfast.dataplane import bpffs
 from omrfast.dataplane.loader import open_dataplane
 from omrfast.dataplane.names import DataPlaneError
+from omrfast.dataplane.reader import DataPlane
 from omrfast.shim import api
 from omrfast.shim._shim import ffi, lib
 from omrfast.shim.native import HZ, NativePlane
@@ -73,15 +75,31 @@ def _native(flows: int) -> Target:
 
 
 @contextmanager
-def _kernel(flows: int) -> Iterator[Target]:
-    """The programs are held by file descriptors alone, so nothing of them outlives this process."""
-    run_dir = tempfile.mkdtemp(prefix="omrfast-replay-")
+def _signals_wait() -> Iterator[None]:
+    """Those that end a process are delivered when this is over."""
+    ending = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ending)
     try:
-        plane = open_dataplane(run_dir, replay=True, flows=flows, hz=HZ)
+        yield
     finally:
-        bpffs.unmount(run_dir)
-        shutil.rmtree(run_dir, ignore_errors=True)
-    with plane:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _load(flows: int) -> DataPlane:
+    """The programs, held by file descriptors alone: nothing of them outlives this process. The
+    mount that they are loaded through would, hence no signal may come before it is gone."""
+    with _signals_wait():
+        run_dir = tempfile.mkdtemp(prefix="omrfast-replay-")
+        try:
+            return open_dataplane(run_dir, replay=True, flows=flows, hz=HZ)
+        finally:
+            bpffs.unmount(run_dir)
+            shutil.rmtree(run_dir, ignore_errors=True)
+
+
+@contextmanager
+def _kernel(flows: int) -> Iterator[Target]:
+    with _load(flows) as plane:
         struct = ffi.new("struct omr_replay_target *", {"l2": _NO_FRAMING})
         struct.links_fd = plane.maps["omr_links"].fd
         struct.replay_fd = plane.maps["omr_replay_packet"].fd

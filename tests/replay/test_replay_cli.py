@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -171,34 +172,50 @@ def _left(folder: Path) -> list[str]:
 
 def _waits_with_programs(pid: int) -> bool:
     process = Path(f"/proc/{pid}")
-    links = [os.readlink(link) for link in (process / "fd").iterdir()]
+    try:
+        links = [os.readlink(link) for link in (process / "fd").iterdir()]
+    except FileNotFoundError:  # closed meanwhile
+        return False
     waits_for = (process / "wchan").read_text(encoding="ascii")
     return "anon_inode:bpf-prog" in links and "pipe_read" in waits_for
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_nothing_is_left_when_it_is_stopped(number: signal.Signals, tmp_path: Path) -> None:
-    """Stopped while it waits for more packets: the programs are held by the process alone."""
-    fifo = tmp_path / "fifo"
+def _stopped(folder: Path, number: signal.Signals, when: Callable[[int], bool]) -> int:
+    """How a replay that never comes to its end ends, if it gets a signal when (pid) it is time."""
+    fifo = folder / "fifo"
     os.mkfifo(fifo)
     running = subprocess.Popen(
         [*COMMAND, str(fifo), "--dataplane", "kernel"],
-        env={**os.environ, "TMPDIR": str(tmp_path)},
+        env={**os.environ, "TMPDIR": str(folder)},
     )
     try:
         with fifo.open("wb") as writer:
             writer.write(pcap(PACKETS, EN10MB))
             writer.flush()
             deadline = time.monotonic() + PATIENCE
-            while not _waits_with_programs(running.pid):
-                assert time.monotonic() < deadline, "it does not wait for packets"
-                time.sleep(0.05)
+            while not when(running.pid):
+                assert time.monotonic() < deadline, "the time to stop it did not come"
+                time.sleep(0.001)
             running.send_signal(number)
-            code = running.wait(PATIENCE)
+            return running.wait(PATIENCE)
     finally:
         running.kill()
         running.wait()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_nothing_is_left_when_it_is_stopped(number: signal.Signals, tmp_path: Path) -> None:
+    """Stopped while it waits for more packets: the programs are held by the process alone."""
+    code = _stopped(tmp_path, number, _waits_with_programs)
     assert code == (130 if number == signal.SIGINT else -signal.SIGKILL)
+    assert _left(tmp_path) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_nothing_is_left_when_it_is_stopped_early(number: signal.Signals, tmp_path: Path) -> None:
+    """Stopped as soon as there is anything that could be left: while it loads."""
+    code = _stopped(tmp_path, number, lambda _: bool(_left(tmp_path)))
+    assert code == (130 if number == signal.SIGINT else -number)
     assert _left(tmp_path) == []
 
 
