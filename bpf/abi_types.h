@@ -168,7 +168,7 @@ struct omr_flow_tx {
 	                   */
 };
 
-/* The other half: only ingress writes it. */
+/* The other half: only ingress writes it, but that our acknowledgements correct rcv_nxt. */
 struct omr_flow_rx {
 	__u64 rx_bytes;
 	__u32 srtt_us8;    /* RFC 6298 SRTT, microseconds * 8; 0: no sample yet */

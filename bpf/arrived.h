@@ -173,7 +173,7 @@ OMR_INLINE int omr_is_of_peer(const struct omr_flow *flow, const struct omr_pack
 	if (ack == OMR_ACK_FOREIGN)
 		return 0;
 	return !(flow->rx.flags & OMR_RX_SEQ) ||
-	       distance + OMR_WINDOW_LARGEST <= 2U * OMR_WINDOW_LARGEST;
+	       distance + OMR_WINDOW_LARGEST <= OMR_WINDOW_LARGEST + OMR_WINDOW_USUAL;
 }
 
 /*

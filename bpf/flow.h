@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * One flow's life, as functions of its entry and of a packet: what both directions share. Those in
- * sent.h run for packets that leave and write only flow->tx, those in arrived.h for packets that
- * arrive and write flow->rx and what abi_types.h lends them of flow->tx. What a packet means for
- * the path, and whether the clock must be read, goes to struct omr_passage.
+ * sent.h run for packets that leave and write flow->tx (and correct rcv_nxt), those in arrived.h
+ * for packets that arrive and write flow->rx and what abi_types.h lends them of flow->tx. What a
+ * packet means for the path, and whether the clock must be read, goes to struct omr_passage.
  */
 #ifndef OMR_FLOW_H
 #define OMR_FLOW_H
@@ -14,6 +14,8 @@
 enum {
 	/* RFC 7323 section 2.3: no window reaches further, so nothing honest lies beyond. */
 	OMR_WINDOW_LARGEST = 1 << 30,
+	/* What honest windows come to: a second at 500 Mbit/s. Nobody is this far ahead. */
+	OMR_WINDOW_USUAL = 1 << 26,
 	OMR_SEGMENT_UNIT = 64, /* of omr_flow_tx.segment_64b */
 	OMR_SEGMENT_MOST = 255,
 };

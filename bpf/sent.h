@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What a packet that leaves does to its flow: it writes only flow->tx. */
+/* What a packet that leaves does to its flow: it writes flow->tx, and corrects rcv_nxt. */
 #ifndef OMR_SENT_H
 #define OMR_SENT_H
 
@@ -131,13 +131,22 @@ OMR_INLINE void omr_flow_sent_bare(struct omr_passage *w, struct omr_flow *flow)
 		w->arm = OMR_ARM_ECHO;
 }
 
-/* Whether our acknowledgement covers all that has arrived: no hole is open then. */
+/*
+ * Whether our acknowledgement covers all that has arrived: no hole is open then. If it is beyond
+ * that, something came by unseen; if it is far below, something was forged: both are corrected, the
+ * one thing that egress writes of flow->rx.
+ */
 OMR_INLINE void omr_flow_sent_ack(struct omr_flow *flow, const struct omr_packet *p)
 {
-	int behind = (OMR_READ(flow->rx.flags) & OMR_RX_SEQ) &&
-	             omr_before(p->ack, OMR_READ(flow->rx.rcv_nxt));
+	__s32 behind = OMR_READ(flow->rx.rcv_nxt) - p->ack;
 
-	if (OMR_UNLIKELY(behind != !(flow->tx.flags & OMR_TX_CAUGHT_UP)))
+	if (OMR_UNLIKELY(!(OMR_READ(flow->rx.flags) & OMR_RX_SEQ)))
+		behind = 0;
+	if (OMR_UNLIKELY(behind < 0 || behind > OMR_WINDOW_USUAL)) {
+		OMR_WRITE(flow->rx.rcv_nxt, p->ack);
+		behind = 0;
+	}
+	if (OMR_UNLIKELY(!behind != !!(flow->tx.flags & OMR_TX_CAUGHT_UP)))
 		flow->tx.flags ^= OMR_TX_CAUGHT_UP;
 }
 

@@ -16,7 +16,7 @@ from .entry import (
     segments_below,
     with_bit,
 )
-from .numbers import WINDOW, WORD, Rx, Tx, apart, before, ceil_div, within
+from .numbers import AHEAD, WINDOW, WORD, Rx, Tx, apart, before, ceil_div, within
 from .options import Mptcp, Options, Subtype
 from .wire import ACK, FIN, RST, SYN, Tcp
 
@@ -148,7 +148,10 @@ class Flow(Member):
         if tcp.flags & RST:
             self.tx_flags |= Tx.RST
         if tcp.flags & ACK and not tcp.flags & RST:
-            covered = not self.rx_flags & Rx.SEQ or not before(tcp.ack, self.rcv_nxt)
+            seq_known = bool(self.rx_flags & Rx.SEQ)
+            if seq_known and not 0 <= apart(self.rcv_nxt, tcp.ack) <= AHEAD:
+                self.rcv_nxt = tcp.ack
+            covered = not seq_known or self.rcv_nxt == tcp.ack
             self.tx_flags = self.tx_flags & ~Tx.CAUGHT_UP | (Tx.CAUGHT_UP if covered else 0)
         if tcp.options.mptcp:
             self._mptcp_out(tcp, tcp.options)
@@ -199,7 +202,7 @@ class Flow(Member):
             if seq_known:
                 return tcp.seq == self.rcv_nxt
             return has_ack and self.is_good(tcp.ack)
-        in_window = not seq_known or abs(apart(tcp.seq, self.rcv_nxt)) <= WINDOW
+        in_window = not seq_known or -WINDOW <= apart(tcp.seq, self.rcv_nxt) <= AHEAD
         return has_ack and in_window and (self.is_good(tcp.ack) or self.is_old(tcp.ack))
 
     def arrives(self, tcp: Tcp, size: int, now: Now) -> Arrived:

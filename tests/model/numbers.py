@@ -10,6 +10,8 @@ from omrfast.shim import api
 WORD = 2**32
 WINDOW = 2**30
 """How far sequence and acknowledgement numbers of one connection may be apart."""
+AHEAD = 2**26
+"""How far the peer's sequence numbers may be beyond rcv_nxt."""
 
 
 def apart(a: int, b: int) -> int:

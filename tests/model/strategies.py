@@ -26,9 +26,12 @@ numbers32 = flags32 | st.integers(0, WORD - 1)
 bools = st.booleans()
 index = st.integers(0, 5)
 payloads = st.sampled_from([0, 1, 2, 63, 64, 65, 536, 1000, 1001, 2999, 3000, 9000, 70000, 190000])
-deltas = st.sampled_from(
-    [0, 1, -1, 2, -2, 100, -100, 1000, -1000, 2**30, -(2**30), 2**30 + 1, -(2**30) - 1, 2**31]
-) | st.integers(-(2**31), 2**31)
+deltas = (
+    st.sampled_from([0, 1, -1, 2, -2, 100, -100, 1000, -1000, 2**31])
+    | st.sampled_from([2**26, -(2**26), 2**26 + 1, -(2**26) - 1])
+    | st.sampled_from([2**30, -(2**30), 2**30 + 1, -(2**30) - 1])
+    | st.integers(-(2**31), 2**31)
+)
 waits = st.sampled_from(
     [0.0, 0.000128, 0.0001, 0.004, 1.0, 3.99, 4.0, 4.1, 8.0, 20.0, 40.0, 200.0, 1000.0, 1004.0]
 ) | st.floats(0, 300).map(lambda ms: round(ms, 4))

@@ -24,7 +24,7 @@ from .machine import Step, into, out
 from .packets import Layout, Options, timestamps
 
 V4, V6 = Layout(4), Layout(6)
-WINDOW = 2**30
+WINDOW, AHEAD = 2**30, 2**26
 MASK = 2**32 - 1
 
 
@@ -75,7 +75,7 @@ def accepted(victim: Victim, flags: str, seq: int, ack: int) -> bool:
     if "R" in flags:
         return good if victim.rcv is None else seq & MASK == victim.rcv & MASK
     old = victim.heard and "A" in flags and below <= WINDOW
-    near = victim.rcv is None or (seq - victim.rcv + WINDOW) & MASK <= 2 * WINDOW
+    near = victim.rcv is None or (seq - victim.rcv + WINDOW) & MASK <= WINDOW + AHEAD
     return (good or old) and near
 
 

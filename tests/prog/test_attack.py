@@ -13,6 +13,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from omrfast.shim._shim import lib
 from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt
 from scapy.packet import Raw
 
@@ -230,6 +231,33 @@ def test_a_guess_cannot_deny_more_loss_than_there_was(machine: Machine) -> None:
     assert found is not None
     assert found["spurious_segments"] == found["retransmitted_segments"] == 3
     assert machine.counters()["spurious_segments"] == 3
+
+
+@pytest.mark.parametrize("jump", [2**26, 2**26 - 50], ids=["corrected", "too small to tell"])
+def test_a_guess_that_moves_rcv_nxt(machine: Machine, jump: int) -> None:
+    """Our next acknowledgement knows better, or the peer catches up: a window of it is lost."""
+    victim = VICTIMS[3]
+    prepare(machine, victim, V4)
+    machine.send(into("A", THEIRS + jump, victim.una, 50), V4)
+    machine.send(out("A", victim.nxt, THEIRS), V4)
+    machine.send(into("A", THEIRS, victim.una, 100, after=400), V4)
+    found = machine.flow(V4)
+    assert found is not None
+    corrected = jump == 2**26
+    assert found["rcv_nxt"] == ((THEIRS + 100) if corrected else THEIRS + 2**26) % 2**32
+    assert found.get("refilled_segments", 0) == (not corrected)
+
+
+def test_what_came_by_unseen(machine: Machine) -> None:
+    """We acknowledge more than was seen to arrive: the entry follows, and no hole is open."""
+    victim = VICTIMS[2]
+    prepare(machine, victim, V4)
+    machine.send(out("A", OURS, THEIRS + 2**31 - 9), V4)
+    machine.send(into("A", THEIRS + 2**31 - 9, OURS, 100), V4)
+    found = machine.flow(V4)
+    assert found is not None
+    assert found["rcv_nxt"] == (THEIRS + 2**31 + 91) % 2**32
+    assert not found["rx_flags"] & lib.OMR_RX_HOLE
 
 
 def test_old_acknowledgements_carry_no_window_and_no_sack(machine: Machine) -> None:

@@ -579,8 +579,14 @@ FORGED = [
         live={"last_rx": 32.0},
     ),
     after_handshake(
+        "sequence number below any window",
+        [into("A", 5001 - 2**30 - 1, 1001, 10, after=8, counted=False)],
+        counters={"rx_segments": 1},
+        live={"last_rx": 32.0},
+    ),
+    after_handshake(
         "sequence number beyond any window",
-        [into("A", 5001 + 2**30 + 1, 1001, 10, after=8, counted=False)],
+        [into("A", 5001 + 2**26 + 1, 1001, 10, after=8, counted=False)],
         counters={"rx_segments": 1},
         live={"last_rx": 32.0},
     ),
