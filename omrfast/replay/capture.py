@@ -91,13 +91,10 @@ class Capture:
                 number = packet.number
                 yield packet
         except _Damage as damage:
-            self.damage = f"{self.name}: {damage} (after packet {number}); what was read is used"
+            self.damage = f"{self.name}: {damage}{_used(number)}"
         packing = self._packing.damage if self._packing else None
         if packing:
-            self.damage = (
-                f"{self.name}: damaged compression: {packing} (after packet {number}); "
-                "what was read is used"
-            )
+            self.damage = f"{self.name}: damaged compression: {packing}{_used(number)}"
 
     def position(self) -> int:
         """Bytes of the file read so far, compressed or not."""
@@ -131,7 +128,8 @@ class Capture:
         order, step = _PCAP_MAGICS[self._magic]
         self._coarsest(step)
         header = struct.Struct(f"{order}HHiIII")
-        link = header.unpack(self._take(header.size, "the file's header"))[-1] & 0x0FFFFFFF
+        kind = header.unpack(self._take(header.size, "the file's header"))[-1]
+        link, check = kind & 0xFFFF, _check_bytes(kind)
         record = struct.Struct(f"{order}IIII")
         number = 0
         while True:
@@ -144,7 +142,8 @@ class Capture:
             seconds, fraction, captured, wire = record.unpack(head)
             data = self._take(captured, f"packet {number}")
             at = seconds * 1_000_000_000 + fraction * step
-            yield Packet(number, at, link, max(wire, captured), data, 0)
+            wire = max(max(wire, captured) - check, 0)
+            yield Packet(number, at, link, wire, data[:wire], 0)
 
     # --- pcapng -------------------------------------------------------------------------------
 
@@ -243,6 +242,15 @@ class Capture:
         interface = self._interface(0, number)
         captured = min(wire, interface.kept or wire, len(body) - 4)
         return Packet(number, None, interface.link, wire, body[4 : 4 + captured], 0)
+
+
+def _used(packets: int) -> str:
+    return f" (after packet {packets}); what was read is used" if packets else ""
+
+
+def _check_bytes(kind: int) -> int:
+    """Of pcap's link type field: how much of each packet is a frame check sequence, in bytes."""
+    return (kind >> 28) * 2 if kind & 1 << 26 else 0
 
 
 def open_capture(path: str) -> Capture:

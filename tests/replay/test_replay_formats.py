@@ -42,6 +42,16 @@ def test_pcap(order: str, nanoseconds: bool, tmp_path: Path) -> None:
     assert samples(found) == CONVERSATION_SAMPLES
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_pcap_with_frame_check_sequences(order: str, tmp_path: Path) -> None:
+    """Two 16-bit words behind each frame: not counted."""
+    checked = [replace(p, data=p.data + b"\xfe" * 4, wire_len=p.wire_len + 4) for p in PACKETS]
+    found = replay(write(tmp_path, pcap(checked, EN10MB | 2 << 28 | 1 << 26, order=order)))
+    assert found["link_types"] == ["EN10MB"]
+    assert samples(found) == CONVERSATION_SAMPLES
+    assert found["flows"] == replay(write(tmp_path, pcap(PACKETS, EN10MB)))["flows"]
+
+
 def test_nanoseconds_round_to_the_nearest_microsecond(tmp_path: Path) -> None:
     packets = records([out("S", 1), into("SA", 9, 2, after_us=100)], ETHERNET)
     late = replace(packets[1], at_ns=packets[1].at_ns + 700)
