@@ -101,13 +101,19 @@ def text(found: Json, top: int, room: int) -> str:
     return "\n\n".join(parts)
 
 
-def _sides(local: Json) -> str:
+def _sides(local: Json, left_out: Json) -> str:
     by, addresses = list(local["by"]), local["addresses"]
+    if not by:
+        if "none_local" in left_out:
+            return "nothing leaves or arrives: --local is no end of any packet"
+        if "both_local" in left_out:
+            return "nothing leaves or arrives: both ends of every packet are local"
+        return "nothing has a local end"
     if not addresses:
-        return f"direction by {', '.join(by)}" if by else "nothing has a local end"
+        return f"direction by {', '.join(by)}"
     more = local["count"] - len(addresses)
     shown = ", ".join(addresses) + (f" and {more} more" if more else "")
-    if by == ["given"]:
+    if "given" in by:
         return f"local, as given: {shown}"
     return f"taken for local: {shown} (by {', '.join(by)}; --local NET says it)"
 
@@ -139,7 +145,7 @@ def _summary(found: Json, room: int) -> list[str]:
         )
     if found["packets_back_in_time"]:
         lines.append(f"{found['packets_back_in_time']} packets go back in time")
-    lines.append(_sides(local))
+    lines.append(_sides(local, found["left_out"]))
     run_ = found["run"]
     lines.append(
         f"{run_['seconds']:.2f} s by the {run_['dataplane']} data plane"

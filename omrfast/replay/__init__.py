@@ -14,7 +14,8 @@ the same headers, engine runs them, report makes this document of the outcome (`
       "parse_errors": {reason: n},        truncated, malformed, fragment, extensions, vlans, options
       "start": Unix time, "duration_s", "clock_resolution_us", "packets_back_in_time": n,
       "local": {"addresses": [at most 8], "count": of them all,
-                "by": {what decided: conversations, for "the capture" packets}},
+                "by": {what decided: conversations; packets, for "the capture" and
+                       "given MAC address"}},
       "rtt_ms": {"samples": n, "min", "p50", "p99"},       of all flows
       "flows": [{
         "local": "address:port", "remote": "address:port",   IPv6 in brackets

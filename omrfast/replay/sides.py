@@ -32,6 +32,7 @@ addresses."""
 
 _MAC = re.compile(r"(?i)[0-9a-f]{2}([:-][0-9a-f]{2}){5}")
 _SYN, _ACK = 2, 16
+GIVEN_MAC = "given MAC address"
 
 
 class Seen(NamedTuple):
@@ -88,8 +89,8 @@ def address_of(family: int, raw: bytes) -> ipaddress.IPv4Address | ipaddress.IPv
 class Sides:
     """Tells the direction of packets.
 
-    ``told`` counts what decided, for the user: ``given``, or the reasons of a guess by address
-    pair. ``local`` holds the ends that were taken for local.
+    ``told`` counts what decided, for the user: ``given``, GIVEN_MAC, or the reasons of a guess by
+    address pair. ``local`` holds the addresses that were given or taken for local.
     """
 
     def __init__(self, given: Given) -> None:
@@ -112,7 +113,10 @@ class Sides:
         A packet whose addresses cannot be read is a stranger's that arrives.
         """
         if self.given.macs and packet.macs:
-            return self._by_mac(packet.macs)
+            direction = self._by_mac(packet.macs)
+            if not isinstance(direction, str):
+                self.told[GIVEN_MAC] += 1
+            return direction
         if self.given.macs and not self.given.networks:
             return "without_mac"
         if not packet.family:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from .handmade import CONVERSATION, EN10MB, Framing, out, pcap, records, write
+from .handmade import CONVERSATION, EN10MB, LOCAL_MAC, Framing, out, pcap, records, write
 
 COMMAND = [sys.executable, "-m", "omrfast.cli.main", "replay"]
 PACKETS = records(CONVERSATION, Framing(EN10MB))
@@ -119,6 +119,7 @@ def test_usage(args: list[str], says: str, capture: str) -> None:
         (b"", "is empty; write a capture to it: tcpdump -w FILE -i INTERFACE"),
         (b"no capture", "is no capture"),
         (pcap(PACKETS, 189), "packets of link type 189 cannot be replayed; known:"),
+        (pcap([], EN10MB)[:10], "cut off in the file's header: 6 of 20 bytes are there\n"),
     ],
 )
 def test_what_cannot_be_replayed(data: bytes, says: str, tmp_path: Path) -> None:
@@ -162,6 +163,20 @@ def test_the_flows_with_most_bytes_are_shown(tmp_path: Path) -> None:
     assert lines[1].startswith("1  192.168.7.2:40000")
     assert lines[2:4] == ["2 more flows", ""]
     assert "local, as given: 192.168.7.2" in lines
+
+
+@pytest.mark.parametrize(
+    ("local", "says"),
+    [
+        (LOCAL_MAC, "direction by given MAC address"),
+        ("203.0.113.7", "nothing leaves or arrives: --local is no end of any packet"),
+        ("0.0.0.0/0", "nothing leaves or arrives: both ends of every packet are local"),
+    ],
+)
+def test_what_was_local_is_said(local: str, says: str, capture: str) -> None:
+    done = _run(capture, "--local", local, "--dataplane", "native")
+    assert done.returncode == 0
+    assert says in done.stdout.splitlines()
 
 
 def _left(folder: Path) -> list[str]:
