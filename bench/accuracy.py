@@ -50,11 +50,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from bench import accuracy_picture, accuracy_table
 from bench.accuracy_cell import Cell, Condition, Figures
 from bench.accuracy_meter import Meter, Reading, eventually
+from bench.command import run
 from bench.output import write_json
-from omrfast.dataplane.names import DataPlaneError
 from omrfast.lab.devices import LabError
-from omrfast.lab.links import Link, LinkError, LinkStats
-from omrfast.lab.topology import Lab, TopologySpec, UplinkSpec, end_on_signals, uplink_address
+from omrfast.lab.links import Link, LinkStats
+from omrfast.lab.topology import Lab, TopologySpec, UplinkSpec, uplink_address
 from omrfast.lab.traffic import Stream, StreamSpec
 
 RTTS = (0.010, 0.020, 0.040, 0.100, 0.200, 0.500)
@@ -238,17 +238,16 @@ def measure(steps: tuple[Step, ...], congestion: str | None, errors: Console) ->
     return found
 
 
-def main() -> int:
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="four cells, half a minute")
     parser.add_argument("--congestion", help="congestion control (default: the kernel's own)")
     parser.add_argument("--out", type=Path, default=Path("out/accuracy.json"))
-    args = parser.parse_args()
-    end_on_signals()
-    try:
-        figures = measure(QUICK if args.quick else FULL, args.congestion, Console(stderr=True))
-    except (LabError, LinkError, DataPlaneError, OSError) as error:
-        parser.exit(1, f"{error}\n")
+    return parser.parse_args()
+
+
+def work(args: argparse.Namespace) -> None:
+    figures = measure(QUICK if args.quick else FULL, args.congestion, Console(stderr=True))
     settings = {
         "congestion": args.congestion or DEFAULT_CONGESTION.read_text().strip(),
         "rate_bit_s": RATE,
@@ -259,7 +258,11 @@ def main() -> int:
     accuracy_picture.draw(figures, picture)
     accuracy_table.show(figures)
     print(f"{args.out}, {picture}")
-    return 0
+
+
+def main() -> int:
+    args = arguments()
+    return run(lambda: work(args))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.command import positive, run
 from bench.output import write_json
 from bench.overhead_live import Live, measure_live
 from bench.overhead_live import text as live_text
@@ -239,8 +240,8 @@ def verdicts(rows: list[Row]) -> list[Verdict]:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="few rounds: a minute")
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--live-rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=positive, default=15)
+    parser.add_argument("--live-rounds", type=positive, default=7)
     parser.add_argument("--no-live", action="store_true", help="no namespaces, no iperf3")
     parser.add_argument("--peer", type=Path, metavar="OBJECT")
     parser.add_argument("--peer-egress", metavar="PROGRAM")
@@ -252,8 +253,7 @@ def arguments() -> argparse.Namespace:
     return args
 
 
-def main() -> int:
-    args = arguments()
+def work(args: argparse.Namespace) -> None:
     begun = time.monotonic()
 
     def say(what: str) -> None:
@@ -284,7 +284,11 @@ def main() -> int:
     }
     write_json(args.out, figures)
     draw(figures, args.out.with_suffix(".png"))
-    return 0
+
+
+def main() -> int:
+    args = arguments()
+    return run(lambda: work(args))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import scale_runs as runs
+from bench.command import positive, run
 from bench.output import write_json
 
 FULL = (1, 10_000, 100_000, 1_000_000)
@@ -184,12 +185,15 @@ def draw(figures: Figures, path: Path) -> None:
     figure.savefig(path, dpi=130)
 
 
-def main() -> int:
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="100,000 flows, half a minute")
-    parser.add_argument("--rounds", type=int, default=9, help="walks of each way")
+    parser.add_argument("--rounds", type=positive, default=9, help="walks of each way")
     parser.add_argument("--out", type=Path, default=Path("out/scale.json"))
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def work(args: argparse.Namespace) -> None:
     begun = time.monotonic()
 
     def say(what: str) -> None:
@@ -213,7 +217,11 @@ def main() -> int:
     print("\n".join(str(verdict) for verdict in judged))
     write_json(args.out, figures)
     draw(figures, args.out.with_suffix(".png"))
-    return 0
+
+
+def main() -> int:
+    args = arguments()
+    return run(lambda: work(args))
 
 
 if __name__ == "__main__":
