@@ -19,7 +19,7 @@ INSIDE = "omrfast"
 """Folder of the project in the tree."""
 KEPT = (".venv", "build", ".git")
 """Of that folder, what is not the project's files."""
-MADE = (".so", ".o", "/wire")
+MADE = (".so", ".o", ".pyc", "/wire")
 EXTRA = ("kmod",)
 """Debian packages beyond those of packaging/debian-packages.txt."""
 SPARE_BYTES = 1 << 30
@@ -85,10 +85,13 @@ def _lay_over(tree: Path) -> None:
 
 
 def _build(tree: Path) -> None:
-    """`make setup` in the tree, in name spaces of its own."""
+    """`make setup` in the tree, in name spaces of its own, and byte code, slow to make emulated."""
     words = ["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"]
     words += [str(FRESH), "--inside", str(tree), "setup"]
     call("make setup in the tree", words, 1200)
+    folders = [f"/{INSIDE}/{name}" for name in ("omrfast", "tests")]
+    python = f"/{INSIDE}/.venv/bin/python"
+    call("byte code", ["chroot", str(tree), python, "-m", "compileall", "-q", *folders], 300)
 
 
 def _modules(tree: Path, kernels: list[Kernel]) -> None:
