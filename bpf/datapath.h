@@ -18,6 +18,7 @@
  *   omr_hz                                                            jiffies per second
  *
  * Pointers are NULL where there is nothing (or no room); `index` is the path's, from 0.
+ * OMR_RARE may be defined as well, before passage.h: see packet.h.
  */
 #ifndef OMR_DATAPATH_H
 #define OMR_DATAPATH_H
