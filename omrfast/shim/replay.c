@@ -30,11 +30,11 @@ static void addresses_of(struct omr_replay_item *item, const struct omr_packet *
 void omr_replay_look(const void *data, struct omr_replay_item *items, __u32 count)
 {
 	struct omr_options options;
-	struct omr_packet p;
 	__u32 i;
 
 	for (i = 0; i < count; i++) {
 		struct omr_replay_item *item = &items[i];
+		struct omr_packet p = {0}; /* ports are written for TCP alone */
 		struct omr_frame frame = {
 		        .len = item->wire_len, .l2 = item->l2, .direction = OMR_EGRESS};
 		const __u8 *at = (const __u8 *)data + item->offset;

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,19 @@ def test_guess_higher_port(tmp_path: Path) -> None:
     public = [segment_at("203.0.113.5", segment) for segment in CONVERSATION[3:]]
     found = _replay(tmp_path, public)
     assert found["local"] == {"addresses": ["203.0.113.5"], "count": 1, "by": {"higher port": 2}}
+
+
+def test_other_protocols_have_no_ports_to_guess_by(tmp_path: Path) -> None:
+    """Not those of the packet before, either: the remote end's in the place of ours."""
+    public = [
+        segment_at("203.0.113.5", segment)
+        for segment in (into("PA", 5001, 1001, 700), out("A", 1001, 5701), out("A", 1001, 5701))
+    ]
+    packets = records(public, Framing(EN10MB))
+    udp = packets[1].data[:23] + b"\x11" + packets[1].data[24:]
+    packets[1] = replace(packets[1], data=udp)
+    found = replay(write(tmp_path, pcap(packets, EN10MB)))
+    assert found["local"] == {"addresses": ["203.0.113.5"], "count": 1, "by": {"higher port": 3}}
 
 
 def test_one_machine_is_not_local_here_and_remote_there(tmp_path: Path) -> None:
