@@ -26,7 +26,7 @@ def plane(
     bpffs.unmount(run_dir)
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True)
 def one_cpu() -> Iterator[None]:
     """Per-CPU minima do not add up: stay where we are."""
     before = os.sched_getaffinity(0)
