@@ -13,7 +13,7 @@
 
 /* Bumped whenever a struct or the meaning of a member changes; pins of another version are
  * replaced. */
-#define OMR_ABI_VERSION 2
+#define OMR_ABI_VERSION 3
 
 #define OMR_MAX_PATHS 32
 /* omr_links is indexed by ifindex; a larger ifindex is not measured (attach refuses it). */
@@ -81,7 +81,7 @@ struct omr_flow_key6 {
 
 /*
  * Times of samples: CLOCK_MONOTONIC nanoseconds >> OMR_STAMP_SHIFT, low 32 bits (128 ns units,
- * comparable over nine minutes). 0 means none; a reading that would be 0 is stored as 1.
+ * comparable over nine minutes), the lowest bit set: times are exact to 256 ns, and 0 means none.
  */
 #define OMR_STAMP_SHIFT 7
 
@@ -144,26 +144,34 @@ union omr_connection {
 	struct omr_flow_join join;
 };
 
+/* What omr_flow_tx.tsecho_no and omr_flow_rx.tsecho_done consist of. */
+enum omr_echo {
+	OMR_ECHO_NUMBER = 63, /* mask of the number: the echo is open while the two differ */
+	OMR_ECHO_LATE = 64,   /* done: the last one came too late to tell anything */
+	OMR_ECHO_PASSED = 64, /* no: since then, one newer TSval was passed over */
+};
+
 /* Half a flow entry, one cache line: egress writes it, but for the three members that say so. */
 struct omr_flow_tx {
 	__u64 tx_bytes; /* bytes on the wire, link header included */
 	union omr_connection connection;
-	__u32 sample_stamp;           /* when sample_ack was armed; 0: none or cancelled (Karn) */
-	__u32 tsecho_stamp;           /* when tsecho_val first left; 0: none */
-	__u32 sample_ack;             /* acknowledgement number that completes the sample */
-	__u32 tsecho_val;             /* TSval whose echo completes the sample */
-	__u32 tsval_max;              /* newest TSval sent */
-	__u32 snd_nxt;                /* end of the highest sequence sent (SYN and FIN count one) */
-	__u32 tx_segments;            /* wire segments that carry payload, repeats included */
+	__u32 sample_stamp; /* when sample_ack was armed; 0: none or cancelled (Karn); even:
+	                     * only a SACK can complete it */
+	__u32 tsecho_stamp; /* when tsecho_val first left; 0: none */
+	__u32 sample_ack;   /* acknowledgement number that completes the sample */
+	__u32 tsecho_val;   /* TSval whose echo completes the sample */
+	__u32 tsval_max;    /* newest TSval sent */
+	__u32 snd_nxt;      /* end of the highest sequence sent (SYN and FIN count one) */
+	__u32 tx_segments;  /* wire segments that carry payload, repeats included */
 	__u32 retransmitted_segments; /* sent again below snd_nxt; SYNs not included */
 	__u32 spurious_segments; /* from ingress: those that the peer's DSACK reveals as needless */
 	__u32 unacked_since_j; /* jiffies, low 32 bits: when the oldest unacknowledged data left */
 	__u8 sample_no;        /* the armed sample is open while sample_no != sample_done */
-	__u8 tsecho_no;
-	__u16 flags;      /* enum omr_flow_tx_flag */
-	__u8 path;        /* path index + 1 of the last packet that left */
-	__u8 local_id;    /* MPTCP address id */
-	__u8 remote_id;   /* from ingress or, of a join that we accepted, from omr_knocks */
+	__u8 tsecho_no;        /* OMR_ECHO_NUMBER of it, and OMR_ECHO_PASSED */
+	__u16 flags;           /* enum omr_flow_tx_flag */
+	__u8 path;             /* path index + 1 of the last packet that left */
+	__u8 local_id;         /* MPTCP address id */
+	__u8 remote_id;        /* from ingress or, of a join that we accepted, from omr_knocks */
 	__u8 segment_64b; /* most payload of one wire segment sent, in units of 64 bytes, rounded up
 	                   */
 };
@@ -184,7 +192,7 @@ struct omr_flow_rx {
 	__u32 reordered_segments; /* inbound below rcv_nxt, too soon to have been sent again */
 	__u32 last_rx_j;          /* low 32 bits of jiffies */
 	__u8 sample_done;
-	__u8 tsecho_done;
+	__u8 tsecho_done;  /* OMR_ECHO_NUMBER of it, and OMR_ECHO_LATE */
 	__u16 flags;       /* enum omr_flow_rx_flag */
 	__u16 hole_j;      /* low 16 bits of jiffies: when the oldest hole was seen to open */
 	__u8 since_sample; /* packets that arrived since the last RTT sample; saturates */
@@ -342,6 +350,7 @@ enum omr_sample_source {
 	OMR_SAMPLE_HANDSHAKE = 1,
 	OMR_SAMPLE_DATA = 2,
 	OMR_SAMPLE_ECHO = 3,
+	OMR_SAMPLE_SACK = 4, /* of data, finished by a SACK block beyond a hole */
 };
 
 /*

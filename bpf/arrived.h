@@ -53,7 +53,8 @@ OMR_INLINE __u32 omr_flow_answered(struct omr_passage *w, struct omr_flow *flow)
 		w->events |= 1 << OMR_EVENT_FLOW_READY;
 	if (w->packet.ack != una) {
 		flow->rx.flags |= OMR_RX_ACK;
-		w->effect.handshake = !!(OMR_READ(flow->tx.flags) & OMR_TX_SYN);
+		if (OMR_READ(flow->tx.flags) & OMR_TX_SYN)
+			w->effect.source = OMR_SAMPLE_HANDSHAKE;
 	}
 	return una;
 }
@@ -68,7 +69,7 @@ OMR_INLINE void omr_flow_arrived_ack(struct omr_passage *w, struct omr_flow *flo
 	if (OMR_UNLIKELY(!(rx->flags & OMR_RX_ACK)))
 		una = omr_flow_answered(w, flow);
 	OMR_WRITE(rx->snd_una, p->ack);
-	w->effect.sent_stamp = omr_sample_finish(flow, una, p->ack);
+	w->effect.sent_stamp = omr_sample_finish(w, flow, una);
 	if (OMR_UNLIKELY(p->tcp_flags & OMR_TCP_RST))
 		return;
 	if (OMR_UNLIKELY(!p->window != !!(rx->flags & OMR_RX_ZERO_WINDOW)))
@@ -185,13 +186,15 @@ OMR_INLINE int omr_flow_arrived(struct omr_passage *w, struct omr_flow *flow, __
 	const struct omr_packet *p = &w->packet;
 	struct omr_flow_rx *rx = &flow->rx;
 	enum omr_ack ack = omr_judge_ack(flow, p);
+	__u32 gap_j;
 
 	if (!omr_is_of_peer(flow, p, ack))
 		return 0;
 	rx->rx_bytes += w->bytes;
 	if (rx->since_sample < OMR_WEIGHT_MOST)
 		rx->since_sample++;
-	w->effect.gap_j = omr_echo_gap(flow, (__u32)w->now_j - rx->last_rx_j);
+	gap_j = (__u32)w->now_j - rx->last_rx_j;
+	w->effect.gap_j = omr_echo_gap(flow, gap_j);
 	if (rx->last_rx_j != (__u32)w->now_j)
 		OMR_WRITE(rx->last_rx_j, w->now_j);
 	if (OMR_LIKELY(ack == OMR_ACK_GOOD))
@@ -199,7 +202,7 @@ OMR_INLINE int omr_flow_arrived(struct omr_passage *w, struct omr_flow *flow, __
 	if (OMR_LIKELY(!(p->tcp_flags & OMR_TCP_RST)))
 		omr_flow_arrived_data(w, flow, hz);
 	if (p->options & OMR_OPTION_TIMESTAMP)
-		w->effect.echo_stamp = omr_echo_finish(flow, p);
+		w->effect.echo_stamp = omr_echo_finish(w, flow, gap_j);
 	if (p->mptcp && OMR_UNLIKELY(p->mptcp != OMR_MP_DSS || !(rx->flags & OMR_RX_MPTCP)))
 		omr_subflow_arrived(w, flow);
 	if (OMR_UNLIKELY(p->tcp_flags & (OMR_TCP_FIN | OMR_TCP_RST)))

@@ -117,11 +117,13 @@ OMR_RARE int omr_sample_ended(struct omr_passage *w, struct omr_flow *flow)
 	stamp = w->effect.echo_stamp;
 	if (w->effect.sent_stamp) {
 		stamp = w->effect.sent_stamp;
-		source = w->effect.handshake ? OMR_SAMPLE_HANDSHAKE : OMR_SAMPLE_DATA;
+		source = w->effect.source ? w->effect.source : OMR_SAMPLE_DATA;
 	}
 	us = omr_sample_us(stamp, now_ns());
 	if (source != OMR_SAMPLE_ECHO || omr_echo_dense(w->effect.gap_j, us, omr_hz))
 		omr_rtt_measured(w, flow, us, source);
+	else
+		omr_echo_late(flow);
 	return 1;
 }
 

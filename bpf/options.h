@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * TCP options: timestamps (RFC 7323), duplicate SACK (RFC 2883), Multipath TCP (RFC 8684).
+ * TCP options: timestamps (RFC 7323), SACK (RFC 2018), duplicate SACK (RFC 2883), Multipath TCP
+ * (RFC 8684).
  *
  * The kind and length of every option are followed to the end; a chain that contradicts itself
  * makes the packet malformed. A known option of a length that its RFC does not allow is left out,
@@ -47,7 +48,9 @@ OMR_INLINE int omr_option_sack(struct omr_packet *p, const struct omr_options *o
 	if (!twice && size >= 18)
 		twice = !omr_before(start, omr_option32(o, at + 10)) &&
 		        !omr_before(omr_option32(o, at + 14), end);
-	p->options &= ~OMR_OPTION_DSACK;
+	p->sack_at = at + 2;
+	p->sack_blocks = (size - 2) / 8;
+	p->options = (p->options & ~OMR_OPTION_DSACK) | OMR_OPTION_SACK;
 	if (twice && omr_before(start, end)) {
 		p->dsack_bytes = end - start;
 		p->options |= OMR_OPTION_DSACK;

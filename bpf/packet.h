@@ -48,6 +48,7 @@ enum omr_packet_option {
 	OMR_OPTION_DATA_ACK = 16, /* data_word, of a data ACK */
 	OMR_OPTION_DATA_SEQ = 32, /* data_word, of a data sequence number */
 	OMR_OPTION_V0 = 64,       /* MP_CAPABLE of version 0 */
+	OMR_OPTION_SACK = 128,    /* sack_at, sack_blocks */
 };
 
 /*
@@ -86,7 +87,9 @@ struct omr_packet {
 	__u8 mp_id;        /* MP_JOIN: address id of the sender */
 	__u8 mp_backup;    /* MP_JOIN: B */
 	__u8 mp_prio;      /* MP_PRIO: B */
-	__u8 zero[3];
+	__u8 sack_at;      /* of the first SACK block in struct omr_options, 8 bytes each */
+	__u8 sack_blocks;  /* 1 to 4 */
+	__u8 zero;
 };
 
 /* Result of omr_parse() and its parts: how far it got, or OMR_REFUSE(reason). */

@@ -12,8 +12,8 @@ struct omr_effect {
 	__u32 repeated;   /* segments sent again (egress), refilled (ingress) */
 	__u32 reordered;  /* ingress: segments that came late, but too soon for a repeat */
 	__u32 spurious;   /* ingress: segments that a DSACK shows were repeated for nothing */
-	__u8 gap_j;       /* ingress: longest gap between arrivals during the echo */
-	__u8 handshake;   /* ingress: the finished sample is that of our SYN or SYN-ACK */
+	__u8 gap_j;       /* ingress: gap between arrivals that bounds how late an echo may be */
+	__u8 source;      /* ingress: of the sample that sent_stamp finishes; 0: data */
 	__u8 syn_again;
 	__u8 keep_alive; /* egress: without payload, yet calls for an answer */
 };

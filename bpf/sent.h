@@ -110,7 +110,7 @@ OMR_INLINE void omr_flow_sent_again(struct omr_passage *w, struct omr_flow *flow
 {
 	const struct omr_packet *p = &w->packet;
 
-	omr_sample_cancel(flow, p->seq);
+	omr_sample_repeated(flow, p->seq, p->seq + length);
 	if (p->tcp_flags & OMR_TCP_SYN) {
 		w->effect.syn_again = 1;
 	} else if (!omr_repeats_nothing(flow, p)) {
@@ -127,7 +127,7 @@ OMR_INLINE void omr_flow_sent_bare(struct omr_passage *w, struct omr_flow *flow)
 	if (p->seq + 1 == flow->tx.snd_nxt && omr_all_acknowledged(flow))
 		w->effect.keep_alive = 1;
 	else if ((p->options & OMR_OPTION_TIMESTAMP) && omr_before(flow->tx.tsval_max, p->tsval) &&
-	         !omr_echo_open(flow) && !omr_sample_open(flow))
+	         !omr_echo_open(flow) && !omr_sample_open(flow) && !omr_echo_passes_over(flow))
 		w->arm = OMR_ARM_ECHO;
 }
 

@@ -39,11 +39,14 @@ the same headers, engine runs them, report makes this document of the outcome (`
       "connections": [{"token", "version", "fallback": bool, "subflows": [index into flows]}],
       "totals": {...},                    the path's counters (struct omr_path_counters)
       "run": {"dataplane": "native" | "kernel", "seconds", "packets_per_second"},
-      "samples": [{"packet", "flow": index, "rtt_us", "source": "handshake" | "data" | "echo"}]
+      "samples": [{"packet", "flow": index, "rtt_us",
+                   "source": "handshake" | "data" | "sack" | "echo"}]
     }
 
-``samples`` only with ``--samples``. Packets are numbered from 1, as tshark's frame.number. Flows
-are in the order in which their entries were made; a connection that takes over the addresses and
-ports of another is a flow of its own. RTTs are null where there is no sample; p50 and p99 are
+``samples`` only with ``--samples``; those of source "sack" are of data, completed by a SACK block
+while the acknowledgement number waited for a hole. Packets are numbered from 1, as tshark's
+frame.number. Flows are in the order in which their entries were made; a connection that takes over
+the addresses and ports of another is a flow of its own. RTTs are null where there is no sample; p50
+and p99 are
 samples themselves (nearest rank). Both data planes give the same document but for ``run``.
 """

@@ -37,6 +37,7 @@ _SOURCES = {
     lib.OMR_SAMPLE_HANDSHAKE: "handshake",
     lib.OMR_SAMPLE_DATA: "data",
     lib.OMR_SAMPLE_ECHO: "echo",
+    lib.OMR_SAMPLE_SACK: "sack",
 }
 # struct omr_replay_item up to the members that omr_replay_look() fills in
 _ITEM = struct.Struct("=QQIIIBB")

@@ -17,7 +17,7 @@ class Sample(NamedTuple):
     """Index into Replay.flows."""
     rtt_us: int
     source: str
-    """handshake, data or echo."""
+    """handshake, data, sack or echo."""
 
 
 @dataclass(slots=True)

@@ -184,6 +184,28 @@ class Conversation:
             self.deliver(not local, -1)
             self.wait(gap)
 
+    def beyond_a_hole(self, local: bool, sizes: list[int], again: int, ms: float) -> None:
+        """A hole, then a burst whose arrival only SACK can tell; `again` bytes are repeated."""
+        self.turn(local, [100, 1000, 100], ["", "lost", ""], ms, [True])
+        self.turn(local, sizes, [""], 0.0, [])
+        self.repeat_hole(local, again)
+        self.wait(ms)
+        self.send(not local, ACK)
+        self.deliver(not local, -1)
+
+    def repeat_hole(self, local: bool, size: int) -> None:
+        """Bytes from the beginning of what the other end lacks are sent again, and get lost."""
+        if size:
+            self.send(local, ACK, size, self.end(not local).rcv_nxt)
+            self.lose(local, -1)
+
+    def claim(self, local: bool, back: int, edges: list[tuple[int, int]]) -> None:
+        """An acknowledgement with any SACK blocks; numbers count back from the newest sent."""
+        newest = self.end(not local).snd_nxt
+        blocks = [(newest - start, newest - finish) for start, finish in edges]
+        self.send(local, ACK, more=sack(blocks), ack=newest - back)
+        self.deliver(local, -1)
+
     def repair(self, local: bool, ms: float) -> None:
         """All that the other end lacks is sent again, as after a timeout."""
         other = self.end(not local)

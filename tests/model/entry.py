@@ -23,7 +23,7 @@ class Now:
 
     @property
     def stamp(self) -> int:
-        return (self.ns // STAMP_NS) % WORD or 1
+        return (self.ns // STAMP_NS) % WORD | 1
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Sample:
 
     us: int
     source: str
-    """handshake, data or echo."""
+    """handshake, data, sack or echo."""
     deviation: int
     """|R - SRTT before|; 0 for the first."""
     step: int

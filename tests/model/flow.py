@@ -16,7 +16,7 @@ from .entry import (
     segments_below,
     with_bit,
 )
-from .numbers import AHEAD, WINDOW, WORD, Rx, Tx, apart, before, ceil_div, within
+from .numbers import AHEAD, WINDOW, WORD, Echo, Rx, Tx, apart, before, ceil_div, within
 from .options import Mptcp, Options, Subtype
 from .wire import ACK, FIN, RST, SYN, Tcp
 
@@ -47,7 +47,7 @@ class Flow(Member):
 
     @property
     def echo_open(self) -> bool:
-        return self.tsecho_no != self.tsecho_done
+        return (self.tsecho_no ^ self.tsecho_done) & Echo.NUMBER != 0
 
     @property
     def closing(self) -> bool:
@@ -110,8 +110,9 @@ class Flow(Member):
         again = tcp.space and before(tcp.seq, self.snd_nxt)
         if not again or sent.keep_alive:
             return
-        if self.sample_open and before(tcp.seq, self.sample_ack):
-            self.sample_stamp = 0  # Karn
+        if self.sample_open and before(tcp.seq, self.sample_ack):  # Karn
+            below = before(tcp.end, self.sample_ack)
+            self.sample_stamp = self.sample_stamp & ~1 if below else 0
         if tcp.flags & SYN:
             sent.syn_again = True
             return
@@ -137,10 +138,14 @@ class Flow(Member):
                 self.sample_ack = (tcp.seq + tcp.gso_size) % WORD
         elif tcp.options.timestamps and not self.echo_open and not first and not sent.keep_alive:
             value = tcp.options.timestamps[0]
-            if before(self.tsval_max, value):
-                self.tsecho_no = (self.tsecho_no + 1) % 256
-                self.tsecho_stamp = now.stamp
-                self.tsecho_val = value
+            if not before(self.tsval_max, value):
+                return
+            if self.tsecho_done & Echo.LATE and not self.tsecho_no & Echo.PASSED:
+                self.tsecho_no |= Echo.PASSED
+                return
+            self.tsecho_no = (self.tsecho_no + 1) & Echo.NUMBER
+            self.tsecho_stamp = now.stamp
+            self.tsecho_val = value
 
     def _flags_out(self, tcp: Tcp) -> None:
         if tcp.flags & FIN:
@@ -212,13 +217,13 @@ class Flow(Member):
         found = Arrived(peer=True, quickest=self.min_rtt_us)
         self.rx_bytes += size
         self.since_sample = min(self.since_sample + 1, 4)
+        gap = min((now.jiffies - self.last_rx_j) % WORD, FULL_BYTE)
         if self.echo_open:
-            gap = (now.jiffies - self.last_rx_j) % WORD
-            self.echo_gap_j = min(max(self.echo_gap_j, gap), FULL_BYTE)
+            self.echo_gap_j = max(self.echo_gap_j, gap)
         self.last_rx_j = now.jiffies % WORD
         if tcp.flags & ACK and self.is_good(tcp.ack):
             self._acknowledge(tcp, now, found)
-        self._echo(tcp, now, found)
+        self._echo(tcp, now, gap, found)
         if not tcp.flags & RST:
             self.rx_segments += tcp.segments
             self._sequence(tcp, now, found)
@@ -232,15 +237,31 @@ class Flow(Member):
         if self.sample_open and not before(tcp.ack, self.sample_ack):
             self.sample_done = self.sample_no
             advanced = not self.una_known or before(self.snd_una, self.sample_ack)
-            if self.sample_stamp and advanced:
+            if self.sample_stamp & 1 and advanced:
                 source = "handshake" if answers else "data"
                 found.sample = self._sample(self.sample_stamp, source, now)
+        elif self.sample_open and self._holds_beyond_a_hole(tcp):
+            self.sample_done = self.sample_no
+            if self.sample_stamp:
+                found.sample = self._sample(self.sample_stamp | 1, "sack", now)
         if not self.tx_flags & Tx.SYN or tcp.ack != self.snd_una:
             self.rx_flags |= Rx.ACK
         self.snd_una = tcp.ack
         if not tcp.flags & RST:
             self.rx_flags = with_bit(self.rx_flags, Rx.ZERO_WINDOW, tcp.window == 0)
             self._dsack(tcp, found)
+
+    def _holds_beyond_a_hole(self, tcp: Tcp) -> bool:
+        """RFC 2018: the last byte of the sample, of which tcp does not acknowledge all."""
+        if tcp.flags & RST:
+            return False
+        last = (self.sample_ack - 1) % WORD
+        room = apart(self.snd_nxt, tcp.ack)  # of what was sent, counted from the acknowledgement
+        for block in tcp.options.sack or []:
+            low, high = ((edge - tcp.ack) % WORD for edge in block)
+            if 0 < low <= (last - tcp.ack) % WORD < high <= room:
+                return True
+        return False
 
     def _dsack(self, tcp: Tcp, found: Arrived) -> None:
         """RFC 2883 section 4."""
@@ -260,19 +281,23 @@ class Flow(Member):
         found.spurious = min(segments, room)
         self.spurious_segments += found.spurious
 
-    def _echo(self, tcp: Tcp, now: Now, found: Arrived) -> None:
+    def _echo(self, tcp: Tcp, now: Now, gap: int, found: Arrived) -> None:
         stamps = tcp.options.timestamps
         if not self.echo_open or not stamps or stamps[1] == 0:
             return
         if before(stamps[1], self.tsecho_val) or before(self.tsval_max, stamps[1]):
             return
-        self.tsecho_done = self.tsecho_no
+        self.tsecho_done = self.tsecho_no & Echo.NUMBER
         rtt = microseconds(self.tsecho_stamp, now)
-        gap = self.echo_gap_j
-        dense = gap <= 1 or (gap < FULL_BYTE and gap * 1_000_000 * 8 <= rtt * now.hz)
+        pause = gap if stamps[1] == self.tsecho_val else self.echo_gap_j
+        short = pause <= 1 or (pause < FULL_BYTE and pause * 1_000_000 * 8 <= rtt * now.hz)
         self.echo_gap_j = 0
-        if found.sample is None and tcp.payload and dense:
+        if found.sample is not None or not tcp.payload:
+            return
+        if short:
             found.sample = self._sample(self.tsecho_stamp, "echo", now)
+        else:
+            self.tsecho_done |= Echo.LATE
 
     def _sample(self, stamp: int, source: str, now: Now) -> Sample:
         """RFC 6298 section 2 with the gains of section 3 of the contract, RFC 3550 jitter."""

@@ -39,6 +39,7 @@ def _flags(name: str, prefix: str) -> type[IntFlag]:
 
 Tx = _flags("omr_flow_tx_flag", "OMR_TX_")
 Rx = _flags("omr_flow_rx_flag", "OMR_RX_")
+Echo = _flags("omr_echo", "OMR_ECHO_")
 Seen = _flags("omr_mptcp_seen", "OMR_MP_")
 EVENTS = {
     name.removeprefix("OMR_EVENT_"): number

@@ -20,7 +20,7 @@ from .wire import Given, read
 LOOPBACK = 1
 """BPF_PROG_TEST_RUN passes packets off as the loopback device's."""
 PATHS = (5, 6)
-SOURCES = ("", "handshake", "data", "echo")
+SOURCES = ("", "handshake", "data", "echo", "sack")
 Numbers = dict[str, Any]
 
 

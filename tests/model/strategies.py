@@ -100,9 +100,25 @@ rtts = st.sampled_from([40.0, 10.0, 1.0, 8.0, 0.3, 41.7, 150.0]) | waits
 turns = st.tuples(
     st.just("turn"), bools, sizes, fates, rtts, st.lists(bools, min_size=1, max_size=3)
 )
+backs = st.sampled_from([0, 1, -1, 99, 100, 101, 999, 1000, 1001, 2000, 3000]) | st.integers(
+    -5, 5000
+)
+holes = st.one_of(
+    st.tuples(
+        st.just("beyond_a_hole"),
+        bools,
+        sizes,
+        st.sampled_from([0, 1, 1000, 1100, 1101, 3000]),
+        rtts,
+    ),
+    st.tuples(
+        st.just("claim"), bools, backs, st.lists(st.tuples(backs, backs), min_size=1, max_size=4)
+    ),
+)
 ordinary = st.one_of(
     turns,
     turns,
+    holes,
     st.tuples(
         st.just("stream"),
         bools,

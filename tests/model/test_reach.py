@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from .ends import Setting
 from .entry import MEMBERS
-from .numbers import EVENTS, REASONS, Rx, Seen, Tx
+from .numbers import EVENTS, REASONS, Echo, Rx, Seen, Tx
 from .planes import PATHS, SOURCES, Left, Shown
 from .play import Action, Script, play
 from .programs import COUNTERS
@@ -37,6 +37,11 @@ TALK: list[Action] = [
     ("repair", True, 40.0),
     ("turn", True, [1000], ["lost"], 0.0, []),
     ("repair", True, 40.0),
+    ("beyond_a_hole", True, [1000], 1000, 40.0),
+    ("repair", True, 40.0),
+    ("stream", False, 3, 1000, 4.0),
+    ("wait", 100.0),
+    ("stream", False, 3, 1000, 4.0),
     ("turn", False, [1000, 1000], ["lost", ""], 50.0, [True]),
     ("again", False, -2, 0, 0),
     ("deliver", False, 0),
@@ -102,6 +107,8 @@ def reached(shown: list[Shown], left: Left) -> set[str]:
             found |= {f"member {name}" for name, number in one.flow.items() if number}
             found |= {f"tx {bit.name}" for bit in Tx if one.flow["tx_flags"] & bit}
             found |= {f"rx {bit.name}" for bit in Rx if one.flow["rx_flags"] & bit}
+            found |= {"echo PASSED"} if one.flow["tsecho_no"] & Echo.PASSED else set()
+            found |= {"echo LATE"} if one.flow["tsecho_done"] & Echo.LATE else set()
     return found
 
 
@@ -114,7 +121,7 @@ def test_everything_is_reached(subjects: Subjects) -> None:
     wanted |= {f"event {kind}" for name, kind in EVENTS.items() if name != "KINDS"}
     wanted |= {f"member {name}" for name in (*MEMBERS, "key", "token", "data_word")}
     wanted |= {f"tx {bit.name}" for bit in Tx} | {f"rx {bit.name}" for bit in Rx}
-    wanted |= {f"seen {bit.name}" for bit in Seen}
+    wanted |= {f"seen {bit.name}" for bit in Seen} | {"echo PASSED", "echo LATE"}
     assert sorted(wanted - found) == []
 
 

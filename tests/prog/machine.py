@@ -81,7 +81,8 @@ class Outcome:
 
     flow: Nonzero | None = None
     """Members of tx and rx; instants as milliseconds since the start, echo_gap_j in
-    milliseconds, hole_j only where a hole was seen; None: no entry."""
+    milliseconds, hole_j only where a hole was seen, left_to_sack: 1 if sample_stamp is even; None:
+    no entry."""
     counters: Nonzero = field(default_factory=dict)
     live: dict[str, float] = field(default_factory=dict)
     """asked, last_tx, last_rx: milliseconds since the start."""
@@ -157,8 +158,9 @@ class Machine:
         return ((jiffies - START_J) % 2**bits) * 1000 / self.plane.hz
 
     def _since_stamp(self, stamp: int) -> float:
+        """The lowest bit is set in readings of the clock."""
         shift = api.lib.OMR_STAMP_SHIFT
-        return ((stamp - (START_NS >> shift)) % 2**32 << shift) / 1e6
+        return (((stamp | 1) - (START_NS >> shift | 1)) % 2**32 << shift) / 1e6
 
     def flow(self, layout: Layout) -> Nonzero | None:
         table = self.plane.maps[f"omr_flows{layout.version}"]
@@ -180,6 +182,8 @@ class Machine:
         connection = ffi.addressof(entry.tx, "connection")
         keyed = entry.rx.flags & api.lib.OMR_RX_KEY
         members.update(_nonzero(connection if keyed else ffi.addressof(connection[0], "join")))
+        if members.get("sample_stamp", 1) % 2 == 0:
+            members["left_to_sack"] = 1
         for name in ("sample_stamp", "tsecho_stamp"):
             if name in members:
                 members[name] = self._since_stamp(members[name])

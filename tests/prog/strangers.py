@@ -209,6 +209,8 @@ def broken(content: bytes) -> Any:
 
 STAMPED = timestamps(999, 75)
 SACKS: Options = [("SAck", (OURS, OURS + 1000)), ("SAck", (OURS, OURS + 1000, OURS, OURS + 3000))]
+BEYOND: Options = [("SAck", (OURS + 500, OURS + 1000, OURS + 2000, OURS + 3000))]
+"""Says that the last byte of VICTIMS' open samples has arrived."""
 MPTCP = {
     "MP_PRIO": packets.mp_prio(True),
     "MP_FASTCLOSE": packets.fastclose(),
@@ -250,6 +252,9 @@ ATTACKS = [
     Attack("echo of a later timestamp", unsent(timestamps(999, 2**31))),
     Attack("SACK", unsent(SACKS[:1])),
     Attack("SACK in SACK", unsent(SACKS[1:])),
+    Attack("SACK of data in flight", unsent(BEYOND)),
+    Attack("SACK of it in a RST", plain("RA", seq=1, ack=1, options=BEYOND)),
+    Attack("SACK of it from nowhere", plain("A", seq=2**31, ack=1, options=BEYOND)),
     *(Attack(f"{name}, unsent", unsent(options)) for name, options in MPTCP.items()),
     *tunnels(),
     *errors(),

@@ -221,6 +221,33 @@ def test_a_guess_in_window_takes_no_sample(machine: Machine, victim: Victim) -> 
     attack()
 
 
+EDGES = st.one_of(st.sampled_from([0, 1, 500, 999, 1000, 1001, 2999, 3000, 3001, -1]), WORDS)
+
+
+@pytest.mark.parametrize("victim", VICTIMS[3:5], ids=lambda victim: victim.about)
+def test_a_sack_takes_a_sample_only_of_what_is_in_flight(machine: Machine, victim: Victim) -> None:
+    """And never of what was sent again: all of the second victim's was."""
+
+    @QUICK
+    @given(st.lists(st.tuples(EDGES, EDGES), min_size=1, max_size=4))
+    def attack(blocks: list[tuple[int, int]]) -> None:
+        prepare(machine, victim, V4)
+        before, taken = machine.flow(V4), machine.counters()["rtt_samples"]
+        assert before is not None
+        edges = tuple((victim.una + edge) & MASK for block in blocks for edge in block)
+        machine.send(into("A", rcv(victim), victim.una, options=[("SAck", edges)]), V4)
+        after = machine.flow(V4)
+        assert after is not None
+        good = any(0 < low < 1000 <= high <= 3000 for low, high in blocks)
+        taken += good and victim is VICTIMS[3]
+        assert machine.counters()["rtt_samples"] == machine.histogram_total() == taken
+        assert after["rtt_samples"] == taken
+        assert (after["sample_done"] == after["sample_no"]) == good
+        assert not moved(before, after) & {*SENT, "snd_una"}
+
+    attack()
+
+
 def test_a_guess_cannot_deny_more_loss_than_there_was(machine: Machine) -> None:
     victim = VICTIMS[4]
     prepare(machine, victim, V4)

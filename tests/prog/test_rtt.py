@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import pytest
+from omrfast.shim._shim import lib
 
 from .machine import Machine, Nonzero, Step, into, out
 from .packets import LAYOUTS, Layout, timestamps
@@ -90,6 +91,10 @@ def bare(echo: int, after: float = 0) -> Step:
     return into("A", 5001, 1001, options=timestamps(1, echo), after=after)
 
 
+def ack(value: int, after: float = 0, seen: int = 5101) -> Step:
+    return out("A", 1001, seen, options=timestamps(value, 1), after=after)
+
+
 def echo_case(about: str, steps: list[Step], flow: Nonzero, samples: Nonzero | None = None) -> Case:
     """What a case says is what becomes of the echo; the rest is what data does anyway."""
     carried = [step for step in steps if step.payload]
@@ -112,6 +117,7 @@ def echo_case(about: str, steps: list[Step], flow: Nonzero, samples: Nonzero | N
 
 OLD, NEW, NEXT = 2**32 - 5, 19, 20
 CLOSED = {"tsecho_done": 1}
+REFUSED = {"tsecho_done": 1 | lib.OMR_ECHO_LATE}
 # 40 ms, after one of 20 ms, with more than three packets between them
 SAMPLE_40: Nonzero = {
     "rtt_samples": 2,
@@ -154,15 +160,33 @@ ECHO = [
         },
     ),
     echo_case(
-        "the same with a pause of more than an eighth in it",
-        [bare(OLD), bare(OLD, after=24), *stream(13, 12, OLD, last=NEW)],
-        {**CLOSED, "since_sample": 4},
+        "pauses before a packet that does not echo it yet are no pauses of the sender's",
+        [bare(OLD), bare(OLD, after=32), *stream(2, 4, OLD, last=NEW)],
+        {**CLOSED, **SAMPLE_40},
+        COUNTED_40,
     ),
-    echo_case("after a pause it gives none", stream(1, 20, NEW), {**CLOSED, "since_sample": 1}),
     echo_case(
-        "a pause, a packet without payload that does not echo, data at once",
-        [bare(OLD, after=400), *stream(1, 0, NEW)],
-        {**CLOSED, "since_sample": 2},
+        "the same, but the one armed was lost: a newer one is echoed",
+        [bare(OLD), ack(NEXT, seen=5001), bare(OLD, after=32), *stream(2, 4, OLD, last=NEXT)],
+        {**REFUSED, "tsval_max": NEXT, "since_sample": 4},
+    ),
+    echo_case(
+        "a newer one is echoed, and all was dense",
+        [bare(OLD), ack(NEXT, seen=5001), *stream(10, 4, OLD, last=NEXT)],
+        {**CLOSED, **SAMPLE_40, "tsval_max": NEXT},
+        COUNTED_40,
+    ),
+    echo_case("after a pause it gives none", stream(1, 20, NEW), {**REFUSED, "since_sample": 1}),
+    echo_case(
+        "all acknowledgements after it were lost, then a pause: its echo is exact, but late",
+        [
+            bare(OLD),
+            ack(NEXT, after=4, seen=5001),
+            ack(NEXT + 1, after=4, seen=5001),
+            *stream(3, 0, OLD),
+            *stream(2, 300, NEW, start=5301),
+        ],
+        {**REFUSED, "tsval_max": NEXT + 1, "since_sample": 4},
     ),
     echo_case(
         "a pause, a packet without payload that echoes, data at once",
@@ -170,14 +194,47 @@ ECHO = [
         {**CLOSED, "since_sample": 2},
     ),
     echo_case(
-        "a pause, data that does not echo, data that does",
-        [bare(OLD), *stream(2, 400, OLD), *stream(1, 0, NEW, start=5201)],
-        {**CLOSED, "since_sample": 4},
-    ),
-    echo_case(
         "pauses longer than are counted",
         [bare(OLD), *stream(10, 2000, OLD, last=NEW)],
-        {**CLOSED, "since_sample": 4},
+        {**REFUSED, "since_sample": 4},
+    ),
+    echo_case(
+        "one burst a round trip: the first echo is late, the one after the next is armed",
+        [
+            *stream(1, 40, NEW),
+            ack(NEXT),
+            *stream(1, 4, NEW, start=5101),
+            ack(NEXT + 1, seen=5201),
+            *stream(1, 36, NEXT, start=5201),
+            *stream(1, 4, NEXT + 1, start=5301),
+        ],
+        {
+            **SAMPLE_40,
+            "tsecho_stamp": 68.0,
+            "tsecho_val": NEXT + 1,
+            "tsval_max": NEXT + 1,
+            "tsecho_no": 2,
+            "tsecho_done": 2,
+        },
+        COUNTED_40,
+    ),
+    echo_case(
+        "the same by a sender that answers all acknowledgements of a burst at once: all are late",
+        [
+            *stream(1, 40, NEW),
+            ack(NEXT),
+            *stream(1, 4, NEW, start=5101),
+            ack(NEXT + 1, seen=5201),
+            *stream(2, 40, NEXT + 1, start=5201),
+        ],
+        {
+            "tsecho_stamp": 68.0,
+            "tsecho_val": NEXT + 1,
+            "tsval_max": NEXT + 1,
+            "tsecho_no": 2,
+            "tsecho_done": 2 | lib.OMR_ECHO_LATE,
+            "since_sample": 4,
+        },
     ),
     echo_case(
         "echoed without payload, then a dense stream: its first echo is gone",
@@ -188,18 +245,29 @@ ECHO = [
         "after a pause, the next echo of a dense stream",
         [
             *stream(1, 20, NEW),
-            out("A", 1001, 5101, options=timestamps(NEXT, 1)),
-            *stream(10, 4, NEW, start=5101, last=NEXT),
+            ack(NEXT),
+            ack(NEXT + 1),
+            *stream(10, 4, NEW, start=5101, last=NEXT + 1),
         ],
         {
             **SAMPLE_40,
             "tsecho_stamp": 44.0,
-            "tsecho_val": NEXT,
-            "tsval_max": NEXT,
+            "tsecho_val": NEXT + 1,
+            "tsval_max": NEXT + 1,
             "tsecho_no": 2,
             "tsecho_done": 2,
         },
         COUNTED_40,
+    ),
+    echo_case(
+        "after a pause, one is passed over",
+        [*stream(1, 20, NEW), ack(NEXT)],
+        {
+            **REFUSED,
+            "tsval_max": NEXT,
+            "tsecho_no": 1 | lib.OMR_ECHO_PASSED,
+            "since_sample": 1,
+        },
     ),
     echo_case(
         "TSecr 0 leaves it open, and the pause is remembered",

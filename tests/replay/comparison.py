@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
@@ -22,6 +23,8 @@ class Sample(NamedTuple):
 
     ended: Frame
     began: Frame
+    by_sack: bool = False
+    """Beyond a hole: not by the acknowledgement number."""
 
     @property
     def rtt_ns(self) -> int:
@@ -66,12 +69,12 @@ class Comparison:
             yield flow, known[local, (flow["remote_address"], flow["remote_port"])]
 
     def samples(self, flow: dict[str, Any], *sources: str) -> list[tuple[int, int]]:
-        """(frame, rtt_us) of the flow's samples of these sources, in order."""
+        """(frame, rtt_us) of the flow's samples of these sources (none: of all), in order."""
         index = self.native["flows"].index(flow)
         return [
             (sample["packet"], sample["rtt_us"])
             for sample in self.native["samples"]
-            if sample["flow"] == index and sample["source"] in sources
+            if sample["flow"] == index and (not sources or sample["source"] in sources)
         ]
 
 
@@ -82,34 +85,83 @@ def cut(capture: Capture, into: Path, frames: str) -> Comparison:
     return Comparison(replace(capture, file=file))
 
 
-def expected_samples(connection: Connection) -> list[Sample]:
+class Open:
+    """What begins a sample, and what Karn's rule has left of it."""
+
+    def __init__(self, began: Frame) -> None:
+        self.began = began
+        self.cancelled = self.left_to_sack = False
+
+    def repeat(self, frame: Frame) -> None:
+        if frame.seq < self.began.end:
+            self.left_to_sack |= frame.end < self.began.end
+            self.cancelled |= frame.end >= self.began.end
+
+    def is_sacked(self, frame: Frame, newest: int) -> bool:
+        return any(
+            frame.ack < left < self.began.end <= right <= newest for left, right in frame.blocks
+        )
+
+
+def expected_samples(connection: Connection, by_sack: bool = False) -> list[Sample]:
     """The samples by acknowledgement of bpf/MEASUREMENT.md section 3, from tshark's fields alone.
 
     One at a time, begun by the first new data (SYN, FIN), but not by the first packet of a flow
-    that is met in mid-life; ended by whatever acknowledges it; Karn's rule where tshark calls
-    something sent again.
+    that is met in mid-life; ended by whatever acknowledges it or, beyond a hole, by a SACK block;
+    Karn's rule where tshark calls something sent again. Those by number, or those by SACK.
     """
     found: list[Sample] = []
     first = next(connection.sent)
-    began: Frame | None = None
-    barrier: int | None = None
-    acknowledged = -(2**31)
+    waiting: Open | None = None
+    acknowledged = newest = -(2**31)
     for frame in connection.frames:
         if connection.leaves(frame):
-            if frame.flagged_again:
-                if began is not None and frame.seq < began.end:
-                    barrier, began = began.end, None
+            if frame.flagged_again and waiting:
+                waiting.repeat(frame)
             elif frame is first and not frame.flags & SYN:
-                continue
-            elif frame.end > frame.seq and began is None and barrier is None:
-                began = frame
+                pass
+            elif frame.end > frame.seq and not waiting and not frame.flagged_again:
+                waiting = Open(frame)
+            newest = max(newest, frame.end)
         elif frame.flags & tshark.ACK:
-            if barrier is not None and frame.ack >= barrier:
-                barrier = None
-            if began is not None and frame.ack >= began.end > acknowledged:
-                found.append(Sample(frame, began))
-                began = None
+            if waiting and frame.ack >= waiting.began.end:
+                if not (waiting.cancelled or waiting.left_to_sack):
+                    found.append(Sample(frame, waiting.began))
+                waiting = None
+            elif waiting and frame.ack >= acknowledged and waiting.is_sacked(frame, newest):
+                if not waiting.cancelled:
+                    found.append(Sample(frame, waiting.began, by_sack=True))
+                waiting = None
             acknowledged = max(acknowledged, frame.ack)
+    return [sample for sample in found if sample.by_sack == by_sack]
+
+
+class Ages(NamedTuple):
+    """Of the segments that one frame acknowledges."""
+
+    newest_ns: int
+    """tshark's ack_rtt."""
+    oldest_ns: int
+    """What Linux measures (tcp_clean_rtx_queue, first_ackt)."""
+    count: int
+
+
+def ages(connection: Connection) -> dict[int, Ages]:
+    """By the acknowledging frame's number; tshark's alone if something of it was sent again."""
+    repeated = [frame for frame in connection.sent if frame.flagged_again]
+    fresh = deque(frame for frame in connection.sent if not frame.flagged_again)
+    found = {}
+    for frame in connection.arrived:
+        covered = []
+        while fresh and fresh[0].end <= frame.ack and fresh[0].number < frame.number:
+            covered.append(fresh.popleft())
+        if frame.ack_rtt_ns is None or not covered:
+            continue
+        first = covered[0]
+        oldest = frame.at_ns - first.at_ns
+        if any(again.seq < frame.ack and again.end > first.seq for again in repeated):
+            oldest = frame.ack_rtt_ns
+        found[frame.number] = Ages(frame.ack_rtt_ns, oldest, len(covered))
     return found
 
 

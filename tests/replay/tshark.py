@@ -26,6 +26,7 @@ _FIELDS = (
     "tcp.analysis.spurious_retransmission", "tcp.analysis.out_of_order",
     "tcp.analysis.keep_alive", "tcp.analysis.zero_window_probe",
     "tcp.options.timestamp.tsval", "tcp.options.timestamp.tsecr",
+    "tcp.options.sack_le", "tcp.options.sack_re",
     "tcp.options.sack.dsack_le", "tcp.options.sack.dsack_re",
     "tcp.options.mptcp.subtype", "tcp.options.mptcp.addrid", "tcp.options.mptcp.backup.flag",
     "tcp.options.mptcp.recvtok", "mptcp.expected_token", "mptcp.stream",
@@ -59,6 +60,16 @@ class Frame:
         self.ack_rtt_ns = nanoseconds(rtt) if rtt else None
         self.tsval = self.number_of("tcp.options.timestamp.tsval")
         self.tsecr = self.number_of("tcp.options.timestamp.tsecr")
+
+    @property
+    def blocks(self) -> list[tuple[int, int]]:
+        """SACK blocks, D-SACK ones too, counted like the acknowledgement number."""
+        sides = (self.text(f"tcp.options.sack_{side}").split(",") for side in ("le", "re"))
+        return [
+            (_signed(int(left, 0)), _signed(int(right, 0)))
+            for left, right in zip(*sides, strict=True)
+            if left
+        ]
 
     def text(self, name: str) -> str:
         """The field as tshark writes it; empty if the frame has none, commas between several."""
