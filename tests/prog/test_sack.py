@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from omrfast.shim._shim import lib
@@ -223,8 +223,7 @@ def test_across_the_wrap(machine: Machine, start: int) -> None:
             for name, value in step.options
         ]
         ack = step.ack + (0 if step.egress or "A" not in step.flags else start)
-        changed = {"seq": step.seq + shift, "ack": ack, "options": options}
-        return Step(**{**step.__dict__, **changed})
+        return replace(step, seq=step.seq + shift, ack=ack, options=options)
 
     steps = [*HOLE, data(100, after=16), answer(100, 200, 400, after=24)]
     assert samples(machine, [moved(step) for step in steps], V6) == [*BEFORE, SAMPLE]
