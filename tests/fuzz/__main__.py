@@ -10,7 +10,11 @@ from .fuzzer import ROOT, FuzzError, run
 
 
 def main() -> int:
-    seconds = int(os.environ.get("FUZZ_SECONDS", "600"))
+    text = os.environ.get("FUZZ_SECONDS", "600")
+    if not text.isdecimal() or int(text) < 1:
+        print(f"fuzz: FUZZ_SECONDS={text}: write a whole number from 1", file=sys.stderr)
+        return 2
+    seconds = int(text)
     folder = ROOT / "build" / "fuzz"
     print(f"fuzz: {seconds} s, corpus and findings in {folder.relative_to(ROOT)}", flush=True)
     try:
@@ -18,6 +22,9 @@ def main() -> int:
     except FuzzError as error:
         print(f"fuzz: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("fuzz: interrupted; what was learnt is kept", file=sys.stderr)
+        return 130
     print(f"fuzz: {result.executions} inputs, {result.edges} edges reached")
     if result.finding:
         name = result.finding.relative_to(ROOT)

@@ -49,7 +49,10 @@ def build(folder: Path) -> Path:
         *("-o", str(target)),
         *map(str, SOURCES),
     ]
-    made = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    try:
+        made = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    except OSError as error:
+        raise FuzzError(f"{error}; make setup installs Debian's clang") from error
     if made.returncode:
         raise FuzzError(
             f"{made.stderr}\nbuilding {target} failed: with Debian's packages clang and "

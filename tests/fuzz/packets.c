@@ -5,9 +5,15 @@
  *
  * Input: records of 10 bytes and a frame, numbers little-endian:
  *   0  bit 0 leaves, 1 XDP, 2 second path, 3 no link header, 4 super-packet, 5 cut by a capture
- *   1  milliseconds since the record before; from 128 on 2^(value - 128) milliseconds (at most
- * 2^21) 2  gso_segs, or the length on the wire beyond the frame's in units of 64 bytes 4  gso_size
+ *
+ *   1  milliseconds since the record before; from 128 on 2^(value - 128) of them (at most 2^21)
+ *
+ *   2  gso_segs
+ *
+ *   4  gso_size
+ *
  *   6  length on the wire beyond that of the frame
+ *
  *   8  length of the frame, cut to what is left
  */
 #include <stdio.h>
