@@ -12,6 +12,7 @@ the same headers, engine runs them, report makes this document of the outcome (`
       "left_out": {reason: n},            the others: not_ip, none_local, both_local, other_host,
                                           without_time, without_mac, link_type
       "parse_errors": {reason: n},        truncated, malformed, fragment, extensions, vlans, options
+                                          (truncated: also of what there is too little of to run)
       "start": Unix time, "duration_s", "clock_resolution_us", "packets_back_in_time": n,
       "local": {"addresses": [at most 8], "count": of them all,
                 "by": {what decided: conversations; packets, for "the capture" and
