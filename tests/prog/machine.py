@@ -45,8 +45,17 @@ class Step:
     counted: bool = True
     """The flow counts its bytes."""
     build: Callable[[Layout], bytes] | None = None
+    _frames: dict[Layout, bytes] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def bytes_in(self, layout: Layout) -> bytes:
+        """The frame; made once, because scapy takes longer than the programs."""
+        if layout not in self._frames:
+            self._frames[layout] = self._made(layout)
+        return self._frames[layout]
+
+    def _made(self, layout: Layout) -> bytes:
         if self.build:
             return self.build(layout)
         tcp = packets.transport(

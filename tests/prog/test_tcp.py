@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -191,7 +191,7 @@ LIFE = [
     ),
     Case(
         "the same ports again: a new connection",
-        [*[Step(**{**s.__dict__, "counted": False}) for s in HANDSHAKE], out("S", 900_000)],
+        [*[replace(s, counted=False) for s in HANDSHAKE], out("S", 900_000)],
         {
             "sample_stamp": 24.0,
             "sample_ack": 900_001,
