@@ -154,12 +154,17 @@ def ticks(plane: DataPlane, rounds: int) -> list[float]:
 
 
 def ticks_beside_walks(plane: DataPlane, seconds: float) -> list[float]:
-    """The same, a millisecond apart, while another thread walks the tables all the time."""
+    """The same, a millisecond apart, while another thread walks the tables all the time.
+
+    RuntimeError if that one does not go on to the end.
+    """
     ending = threading.Event()
+    to_the_end = threading.Event()
 
     def walk() -> None:
         while not ending.is_set():
             plane.scan(servers=SERVERS)
+        to_the_end.set()
 
     walker = threading.Thread(target=walk)
     walker.start()
@@ -170,6 +175,8 @@ def ticks_beside_walks(plane: DataPlane, seconds: float) -> list[float]:
         time.sleep(0.001)
     ending.set()
     walker.join()
+    if not to_the_end.is_set():
+        raise RuntimeError("the walks beside the readings failed")
     return found
 
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sysconfig
-import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from omrfast.dataplane import bpffs
 from omrfast.dataplane.loader import open_dataplane
 from omrfast.dataplane.names import SCAN_PROGRAM, SCAN_STATE, DataPlaneError
 from omrfast.dataplane.reader import DataPlane
-from omrfast.dataplane.scan import DENSE, Scanner
+from omrfast.dataplane.scan import DENSE, Scan, Scanner
 from omrfast.meter import Meter
 from omrfast.shim import api, scan
 from omrfast.shim.run import Program
@@ -231,20 +231,13 @@ def test_walks_at_the_same_time_do_not_disturb_each_other(plane: DataPlane) -> N
     tables.put(plane, tables.random_entries(Random(3), 5000, SERVERS + OTHERS))
     orders = [[server] for server in SERVERS]
     expected = [plane.scan(1e6, 1e6, 1e6, servers=order, way="batches") for order in orders]
-    wrong: list[object] = []
 
-    def walk(number: int) -> None:
-        for _ in range(30):
-            found = plane.scan(1e6, 1e6, 1e6, servers=orders[number], way="kernel")
-            if found != expected[number]:
-                wrong.append(found)
+    def walk(servers: list[str]) -> list[Scan]:
+        return [plane.scan(1e6, 1e6, 1e6, servers=servers, way="kernel") for _ in range(30)]
 
-    threads = [threading.Thread(target=walk, args=(number,)) for number in range(len(orders))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert wrong == []
+    with ThreadPoolExecutor(len(orders)) as threads:
+        for found, one in zip(threads.map(walk, orders), expected, strict=True):
+            assert found == [one] * 30
 
 
 # --- where the kernel does not take the program ---------------------------------------------------
