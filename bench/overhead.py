@@ -273,7 +273,7 @@ def work(args: argparse.Namespace) -> None:
         print(live_text(live) + "\n")
     print("\n".join(str(verdict) for verdict in judged))
     if args.quick:
-        print("One or two rounds: hints, not verdicts.")
+        print("So few rounds: hints, not verdicts.")
     figures = {
         "quick": args.quick,
         "targets": TARGETS,

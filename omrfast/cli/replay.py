@@ -119,7 +119,7 @@ def run(capture: Capture, given: Given, target: Target, samples: bool) -> Json:
 
     progress = _Progress(capture.name)
     try:
-        outcome = replay(capture, target, given, progress)
+        outcome = replay(capture, target, given, progress, each_sample=samples)
     finally:
         seconds = progress.finish()
     found: Json = {"file": capture.name, "format": capture.format}

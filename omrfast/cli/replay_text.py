@@ -141,7 +141,8 @@ def _summary(found: Json, room: int) -> list[str]:
         lines.append(f"SYN and SYN-ACK sent again: {totals['syn_retransmissions']}")
     if totals["flows_refused"]:
         lines.append(
-            f"{totals['flows_refused']} packets found no room for their flow: --flows {room * 4}"
+            f"{totals['flows_refused']} packets found no room for their flow: "
+            f"--flows {min(room * 4, 1 << 24)}"
         )
     if found["packets_back_in_time"]:
         lines.append(f"{found['packets_back_in_time']} packets go back in time")

@@ -70,6 +70,22 @@ _PATH_HEADERS = (
 )
 
 
+_SERVER_HEADERS = ("SERVER", "FLOWS", "SUBFLOWS", "UNANSWERED", "RTT ms", "MIN ms", "SILENT")
+
+
+def _server_row(server: dict[str, Any]) -> list[str]:
+    silent = server["silent_s"]
+    return [
+        server["address"],
+        str(server["flows"]),
+        str(server["subflows"]),
+        str(server["handshakes"]),
+        number(server["rtt_mean_ms"]),
+        number(server["rtt_min_ms"]),
+        "-" if silent is None else duration(silent),
+    ]
+
+
 def render(status: dict[str, Any]) -> str:
     """A status (status_json) for people."""
     right = "".join(align or " " for _, align in _PATH_HEADERS)
@@ -81,6 +97,9 @@ def render(status: dict[str, Any]) -> str:
     ]
     if not status["paths"]:
         lines[-1] = "no paths: give each uplink an MPTCP endpoint, or name it as [[path]]"
+    if servers := status["servers"]:
+        rows = [_server_row(server) for server in servers]
+        lines += ["", table(_SERVER_HEADERS, rows, " " + ">" * 6)]
     if actions := status["actions"][-_SHOWN_ACTIONS:]:
         rows = [
             [clock_time(a["at"]), a["path"], a["kind"], number(a["took_ms"]), a["reason"]]

@@ -60,7 +60,7 @@ class AgentConfig:
     run_dir: str = "/run/omrfast"
     state_dir: str = "/var/lib/omrfast"
     flows: int = 65_536
-    """Capacity of each flow table (IPv4, IPv6); about 210 and 240 bytes of kernel memory a flow."""
+    """Capacity of each flow table (IPv4, IPv6); 208 and 232 bytes of kernel memory a flow."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -305,6 +305,22 @@ class EventView:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerView:
+    """One address of a configured server, over the flows of all paths that are not closed."""
+
+    address: str
+    flows: int
+    subflows: int
+    handshakes: int
+    """Those of them that nobody has answered yet."""
+    rtt_mean_ms: float | None
+    """Of their smoothed RTTs."""
+    rtt_min_ms: float | None
+    silent_s: float | None
+    """Since anything last arrived from it; None: nothing yet."""
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything the agent shows, made once per publication and never changed."""
 
@@ -312,6 +328,7 @@ class Snapshot:
     uptime_s: float
     loader: str
     paths: tuple[PathView, ...] = ()
+    servers: tuple[ServerView, ...] = ()
     actions: tuple[ActionView, ...] = ()
     counters: tuple[tuple[str, PathCounters], ...] = ()
     """Per path name, for Prometheus."""

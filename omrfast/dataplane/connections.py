@@ -52,7 +52,7 @@ def group(subflows: Sequence[Identity]) -> list[int]:
     for index, subflow in enumerate(subflows):
         if subflow.word is None:
             continue
-        for distance in range(-WORD_SPAN, WORD_SPAN + 1):
+        for distance in sorted(range(-WORD_SPAN, WORD_SPAN + 1), key=abs):
             near = words.get((subflow.word_sent, (subflow.word + distance) % 2**32))
             if near is not None:
                 groups.join(near, index)

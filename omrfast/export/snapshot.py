@@ -11,7 +11,15 @@ from omrfast import __version__
 from omrfast.core.histogram import octaves, quantile
 from omrfast.core.plan import Binding
 from omrfast.core.state import CoreState, Decision, PathRecord
-from omrfast.core.types import ActionView, FlowSum, PathCounters, PathView, RttView, Snapshot
+from omrfast.core.types import (
+    ActionView,
+    FlowSum,
+    PathCounters,
+    PathView,
+    RttView,
+    ServerView,
+    Snapshot,
+)
 
 ACTIONS_SHOWN = 50
 
@@ -62,6 +70,7 @@ def build(
         uptime_s=round(now - state.started, 3),
         loader=loader,
         paths=tuple(_path(record, bindings, figures, now) for record in state.paths),
+        servers=tuple(_server(*item, now) for item in figures.server_flows.items()),
         actions=tuple(history.actions),
         counters=tuple((r.config.name, r.model.counters or PathCounters()) for r in state.paths),
         rtt_buckets=tuple((name, octaves(counts)) for name, counts in figures.all_rtt.items()),
@@ -103,6 +112,18 @@ def _path(
         tx_segments=counters.tx_segments,
         retransmitted_segments=counters.retransmitted_segments,
         subflows=figures.path_flows.get(name, FlowSum()).subflows,
+    )
+
+
+def _server(address: str, flows: FlowSum, now: float) -> ServerView:
+    return ServerView(
+        address=address,
+        flows=flows.open,
+        subflows=flows.subflows,
+        handshakes=flows.handshakes,
+        rtt_mean_ms=_ms(flows.rtt_mean),
+        rtt_min_ms=_ms(flows.rtt_min),
+        silent_s=None if flows.arrived is None else round(max(0.0, now - flows.arrived), 3),
     )
 
 

@@ -60,9 +60,14 @@ Progress = Callable[[int, int], None]
 """Called after each batch with the packets and the bytes of the file read so far."""
 
 
-def replay(capture: Capture, target: Target, given: Given, progress: Progress) -> Replay:
-    """Run all of a capture; raises CaptureError if nothing of it can be used."""
-    run = _Run(capture, target, given)
+def replay(
+    capture: Capture, target: Target, given: Given, progress: Progress, *, each_sample: bool
+) -> Replay:
+    """Run all of a capture; raises CaptureError if nothing of it can be used.
+
+    each_sample: the result has a list of all RTT samples.
+    """
+    run = _Run(capture, target, given, each_sample)
     for batch in _batches(iter(capture)):
         run.batch(batch)
         progress(run.result.packets, capture.position())
@@ -77,8 +82,9 @@ def _batches(packets: Iterator[Packet]) -> Iterator[list[Packet]]:
 
 
 class _Run:
-    def __init__(self, capture: Capture, target: Target, given: Given) -> None:
+    def __init__(self, capture: Capture, target: Target, given: Given, each_sample: bool) -> None:
         self.result = Replay()
+        self._each_sample = each_sample
         self._capture = capture
         self._target = target
         self._sides = Sides(given)
@@ -214,9 +220,10 @@ class _Run:
             result.flows.append(Flow(key, number))
         if note.sample_source:
             index = self._live[key]
-            sample = Sample(number, index, note.sample_us, _SOURCES[note.sample_source])
-            result.flows[index].samples.append(sample)
-            result.samples.append(sample)
+            result.flows[index].samples_us.append(note.sample_us)
+            if self._each_sample:
+                source = _SOURCES[note.sample_source]
+                result.samples.append(Sample(number, index, note.sample_us, source))
 
     def finish(self) -> Replay:
         result, capture = self.result, self._capture

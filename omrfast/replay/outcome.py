@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -29,7 +30,7 @@ class Flow:
     first_packet: int
     entry: bytes = b""
     """struct omr_flow as it was at the end."""
-    samples: list[Sample] = field(default_factory=list)
+    samples_us: array[int] = field(default_factory=lambda: array("I"))
 
 
 @dataclass(slots=True)
@@ -51,6 +52,7 @@ class Replay:
     links: Counter[str] = field(default_factory=Counter)
     flows: list[Flow] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
+    """All of them, if they were asked for; a large capture has millions."""
     counters: Counter[str] = field(default_factory=Counter)
     unparsed: list[int] = field(default_factory=list)
     """By enum omr_unparsed."""

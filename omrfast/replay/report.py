@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from omrfast.core.types import FlowView
@@ -49,7 +49,7 @@ def document(replay: Replay) -> Json:
             "count": len(replay.local),
             "by": dict(replay.told.most_common()),
         },
-        "rtt_ms": _spread([sample.rtt_us for sample in replay.samples]),
+        "rtt_ms": _spread(us for flow in replay.flows for us in flow.samples_us),
         "flows": flows,
         "connections": _connections(flows, rows),
         "totals": dict(replay.counters),
@@ -118,14 +118,14 @@ def _flow(flow: Flow, entry: Any, view: FlowView) -> Json:
 
 def _rtt(flow: Flow, view: FlowView) -> Json:
     return {
-        **_spread([sample.rtt_us for sample in flow.samples]),
+        **_spread(flow.samples_us),
         "smoothed": _ms(view.rtt_smoothed),
         "variation": _ms(view.rtt_variation),
         "jitter": _ms(view.rtt_jitter),
     }
 
 
-def _spread(samples_us: Sequence[int]) -> Json:
+def _spread(samples_us: Iterable[int]) -> Json:
     """Number, least and quantiles (nearest rank) in milliseconds; None where there is none."""
     ordered = sorted(samples_us)
 

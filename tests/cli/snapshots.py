@@ -10,6 +10,7 @@ from omrfast.core.types import (
     PathCounters,
     PathView,
     RttView,
+    ServerView,
     Snapshot,
 )
 
@@ -71,6 +72,7 @@ def snapshot(*paths: PathView) -> Snapshot:
         uptime_s=99.5,
         loader="prebuilt",
         paths=paths or (path(), unmeasured()),
+        servers=(ServerView("203.0.113.1", 4, 3, 1, 41.2, 40.0, 0.25),),
         actions=(ActionView(1.7e9, "fibre", "backup", "rtt 341 ms > 250 ms", 0.3),),
         counters=(("fibre", counters), ("lte", PathCounters())),
         rtt_buckets=(("fibre", ((0.032768, 1), (0.065536, 6), (33.554432, 7))), ("lte", ())),

@@ -39,6 +39,17 @@ INTERFACE = {
             "subflows": 3,
         }
     ],
+    "servers": [
+        {
+            "address": "203.0.113.1",
+            "flows": 4,
+            "subflows": 3,
+            "handshakes": 1,
+            "rtt_mean_ms": 41.2,
+            "rtt_min_ms": 40.0,
+            "silent_s": 0.25,
+        }
+    ],
     "actions": [
         {
             "at": 1.7e9,
