@@ -39,8 +39,8 @@ def status_json(snapshot: Snapshot) -> Json:
         "uptime_s": snapshot.uptime_s,
         "loader": snapshot.loader,
         "paths": [path_json(path) for path in snapshot.paths],
-        "servers": [asdict(server) for server in snapshot.servers],
         "actions": [action_json(action) for action in snapshot.actions],
+        "servers": [asdict(server) for server in snapshot.servers],
     }
 
 
