@@ -88,7 +88,7 @@ def _draw_hot(axes: Any, runs: list[dict[str, Any]], version: int, limit: int) -
 
 def _draw_many(axes: Any, runs: list[dict[str, Any]], limit: float) -> None:
     series = {name: [_least(run, name) for run in runs] for name in ("parse", "lookup", "omrfast")}
-    _bars(axes, [_label(run).replace(" IPv", "\nIPv") for run in runs], series)
+    _bars(axes, [_label(run).replace(" ", "\n") for run in runs], series)
     _targets(axes, [value * limit for value in series["lookup"]], f"target: {limit} of look-up")
     axes.set_ylabel("ns per packet beyond\nan empty program")
     axes.set_title(f"{runs[0]['flows']:,} flows in random order", loc="left", fontsize=10)
