@@ -163,7 +163,8 @@ def draw(figures: Figures, path: Path) -> None:
         if series:
             left.plot(flows, series, "o-", color=colour, label=WAYS[way])
             left.annotate(f"{series[-1]:.0f}", (flows[-1], series[-1]), xytext=(6, 0),
-                          textcoords="offset points", va="center")  # fmt: skip
+                          textcoords="offset points",
+                          va={"kernel": "bottom", "auto": "top"}.get(way, "center"))  # fmt: skip
     left.axhline(WALK_MS, color="#b0413e", ls="--", lw=1, label=f"target, {WALK_MS} ms")
     left.set_ylabel("ms, median")
     left.set_title("Walk: per path, per server, top 20")
