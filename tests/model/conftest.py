@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +11,7 @@ from omrfast.dataplane import bpffs
 from omrfast.dataplane.loader import open_dataplane
 from omrfast.dataplane.reader import DataPlane
 
+from ..one_cpu import one_cpu  # noqa: F401 (a fixture of this folder)
 from .subjects import CAPACITY, Subjects
 
 
@@ -24,15 +24,6 @@ def plane(
         yield opened
     bpffs.remove_pins(bpffs.path(run_dir))
     bpffs.unmount(run_dir)
-
-
-@pytest.fixture(autouse=True)
-def one_cpu() -> Iterator[None]:
-    """Per-CPU minima do not add up: stay where we are."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(before)})
-    yield
-    os.sched_setaffinity(0, before)
 
 
 @pytest.fixture(scope="session", params=["tc", "xdp"])
