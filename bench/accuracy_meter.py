@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from bench.tcp_info import TcpInfo, TcpSockets
-from omrfast.core.types import FlowView, PathLink
+from omrfast.core.types import PathLink
+from omrfast.core.views import FlowView
 from omrfast.dataplane.attach import attach, detach_all
 from omrfast.dataplane.loader import open_dataplane
 from omrfast.lab import netns

@@ -19,6 +19,7 @@ from omrfast.act.apply import Actuator
 from omrfast.act.errors import ActionError
 from omrfast.core import policy
 from omrfast.core.config import Config, ConfigError, PathConfig
+from omrfast.core.operations import Observed
 from omrfast.core.state import (
     CoreState,
     Event,
@@ -26,7 +27,7 @@ from omrfast.core.state import (
     Tick,
     Wish,
 )
-from omrfast.core.types import FlowView, Observed, Snapshot
+from omrfast.core.views import FlowView, Snapshot
 from omrfast.dataplane.loader import open_dataplane
 from omrfast.exclusive import NamespaceLock
 from omrfast.export.board import Board

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from omrfast.core.config import Config, ConfigError, parse_text
+from omrfast.core.config import Config, ConfigError
+from omrfast.core.document import parse_text
 
 DEFAULT_CONFIG = "/etc/omrfast/omrfast.toml"
 

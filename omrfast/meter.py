@@ -10,7 +10,8 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from omrfast.core.types import FlowView, PathCounters, PathLink
+from omrfast.core.types import PathCounters, PathLink
+from omrfast.core.views import FlowView
 from omrfast.dataplane.attach import attach, detach
 from omrfast.dataplane.flows import PathEvent
 from omrfast.dataplane.names import DataPlaneError

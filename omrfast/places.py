@@ -9,9 +9,10 @@ from dataclasses import replace
 
 from omrfast.core.config import Config, PathConfig
 from omrfast.core.discover import bind, discover
+from omrfast.core.operations import Observed
 from omrfast.core.plan import Binding
 from omrfast.core.state import LinkChanged, Wish
-from omrfast.core.types import Observed, Role
+from omrfast.core.types import Role
 
 log = logging.getLogger(__name__)
 

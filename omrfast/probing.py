@@ -9,10 +9,10 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 
 from omrfast.core.discover import gateways
+from omrfast.core.operations import Observed
 from omrfast.core.plan import Binding
 from omrfast.core.state import ProbeFailed, ProbeReply
 from omrfast.core.targets import choose
-from omrfast.core.types import Observed
 from omrfast.probe.base import ProbePath
 from omrfast.probe.icmp import IcmpProber
 

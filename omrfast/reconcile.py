@@ -12,11 +12,8 @@ from collections.abc import Callable, Mapping
 from omrfast.act.apply import Actuator
 from omrfast.act.errors import ActionError
 from omrfast.core.config import PathConfig
-from omrfast.core.plan import Baseline, Binding, learn, plan, route_key
-from omrfast.core.state import Wish
-from omrfast.core.types import (
+from omrfast.core.operations import (
     AbortHandshakes,
-    ActionView,
     AddEndpoint,
     DeleteEndpoint,
     Observed,
@@ -24,6 +21,9 @@ from omrfast.core.types import (
     SetBackup,
     SetMetric,
 )
+from omrfast.core.plan import Baseline, Binding, learn, plan, route_key
+from omrfast.core.state import Wish
+from omrfast.core.views import ActionView
 from omrfast.store.ledger import EndpointChange, Ledger, LedgerError
 from omrfast.store.restore import Restored, restore
 

@@ -22,7 +22,7 @@ from omrfast.act.interfaces import InterfaceManager
 from omrfast.act.mptcp import EndpointManager
 from omrfast.act.routes import RouteManager, RouteTable
 from omrfast.act.sockets import SocketDiag
-from omrfast.core.types import (
+from omrfast.core.operations import (
     AbortHandshakes,
     AddEndpoint,
     DeleteEndpoint,

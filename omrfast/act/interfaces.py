@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from omrfast.act.errors import ActionError
 from omrfast.act.netlink import Netlink, NetlinkError, attributes
-from omrfast.core.types import Interface
+from omrfast.core.operations import Interface
 
 RTM_GETLINK = 18
 RTM_GETADDR = 22

@@ -37,7 +37,7 @@ from omrfast.act.mptcp_message import (
     to_endpoint,
 )
 from omrfast.act.netlink import Netlink, NetlinkError
-from omrfast.core.types import Endpoint
+from omrfast.core.operations import Endpoint
 
 _log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from typing import Any
 from pyroute2.netlink import genlmsg, nla
 
 from omrfast.act.netlink import Netlink, NetlinkError, attributes, encode_attributes
-from omrfast.core.types import Endpoint
+from omrfast.core.operations import Endpoint
 
 NETLINK_GENERIC = 16
 

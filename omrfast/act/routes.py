@@ -37,7 +37,7 @@ from omrfast.act.netlink import (
     attributes,
     encode_attributes,
 )
-from omrfast.core.types import Route
+from omrfast.core.operations import Route
 
 RTM_NEWROUTE = 24
 RTM_DELROUTE = 25

@@ -18,7 +18,7 @@ from omrfast.cli import offload
 from omrfast.cli.finding import Finding
 from omrfast.core.config import Config
 from omrfast.core.discover import discover
-from omrfast.core.types import Endpoint, Interface, Observed
+from omrfast.core.operations import Endpoint, Interface, Observed
 
 MPTCP_ENABLED = Path("/proc/sys/net/mptcp/enabled")
 PM_TYPE = Path("/proc/sys/net/mptcp/pm_type")  # 0: in the kernel, 1: userspace

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from omrfast.core.config import PathConfig, Quality
+from omrfast.core.operations import Interface, Observed
 from omrfast.core.plan import Binding
-from omrfast.core.types import Interface, Observed, Role
+from omrfast.core.types import Role
 
 _MAKES_SUBFLOWS = frozenset({"subflow", "fullmesh", "laminar"})
 

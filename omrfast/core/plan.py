@@ -12,8 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from omrfast.core.state import Wish
-from omrfast.core.types import (
+from omrfast.core.operations import (
     AbortHandshakes,
     AddEndpoint,
     DeleteEndpoint,
@@ -24,6 +23,7 @@ from omrfast.core.types import (
     SetBackup,
     SetMetric,
 )
+from omrfast.core.state import Wish
 
 RouteKey = Route
 """A route with metric 0: what it is apart from its metric."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from omrfast.core.types import FlowView
+from omrfast.core.views import FlowView
 from omrfast.dataplane.connections import Identity, group, identity_of_key
 from omrfast.shim._shim import ffi, lib
 from omrfast.shim.scan import ScanResult

@@ -8,7 +8,8 @@ import struct
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 
-from omrfast.core.types import FlowView, PathCounters
+from omrfast.core.types import PathCounters
+from omrfast.core.views import FlowView
 from omrfast.dataplane.flows import PathEvent, event_of, flow_views
 from omrfast.dataplane.names import MAPS, PROGRAMS, DataPlaneError
 from omrfast.dataplane.pins import Options

@@ -11,7 +11,8 @@ from dataclasses import replace
 from omrfast import __version__
 from omrfast.core.plan import Binding
 from omrfast.core.state import CoreState, Decision
-from omrfast.core.types import ActionView, EventView, PathState, Snapshot
+from omrfast.core.types import PathState
+from omrfast.core.views import ActionView, EventView, Snapshot
 from omrfast.dataplane.flows import PathEvent
 from omrfast.export.events import EventLog
 from omrfast.export.snapshot import Figures, History, build

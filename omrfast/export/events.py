@@ -7,7 +7,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator
 
-from omrfast.core.types import EventView
+from omrfast.core.views import EventView
 
 KEPT = 1000
 _QUEUED = 256

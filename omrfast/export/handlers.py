@@ -14,7 +14,7 @@ import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Any
 
-from omrfast.core.types import FlowView, Snapshot
+from omrfast.core.views import FlowView, Snapshot
 from omrfast.export.control import Handler, Params
 from omrfast.export.events import EventLog
 from omrfast.export.status import Json, event_json, flow_json, health_json, status_json

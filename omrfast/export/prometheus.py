@@ -24,7 +24,8 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from omrfast.core.types import PathCounters, PathState, PathView, Snapshot
+from omrfast.core.types import PathCounters, PathState
+from omrfast.core.views import PathView, Snapshot
 
 if TYPE_CHECKING:
     from wsgiref.simple_server import WSGIServer

@@ -11,15 +11,8 @@ from omrfast import __version__
 from omrfast.core.histogram import octaves, quantile
 from omrfast.core.plan import Binding
 from omrfast.core.state import CoreState, Decision, PathRecord
-from omrfast.core.types import (
-    ActionView,
-    FlowSum,
-    PathCounters,
-    PathView,
-    RttView,
-    ServerView,
-    Snapshot,
-)
+from omrfast.core.types import FlowSum, PathCounters
+from omrfast.core.views import ActionView, PathView, RttView, ServerView, Snapshot
 
 ACTIONS_SHOWN = 50
 

@@ -9,15 +9,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from omrfast.core.types import (
-    USABLE,
-    ActionView,
-    EventView,
-    FlowView,
-    PathView,
-    Role,
-    Snapshot,
-)
+from omrfast.core.types import USABLE, Role
+from omrfast.core.views import ActionView, EventView, FlowView, PathView, Snapshot
 
 Json = dict[str, Any]
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from omrfast.core.types import FlowView
+from omrfast.core.views import FlowView
 from omrfast.dataplane.connections import group
 from omrfast.dataplane.flows import flow_view, identity_of
 from omrfast.replay.outcome import Flow, Replay

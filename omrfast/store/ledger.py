@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from omrfast.act.mptcp import same_but_id
-from omrfast.core.types import (
+from omrfast.core.operations import (
     AbortHandshakes,
     AddEndpoint,
     DeleteEndpoint,

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from omrfast.act.errors import ActionError
 from omrfast.act.mptcp import same_but_id
-from omrfast.core.types import (
+from omrfast.core.operations import (
     AddEndpoint,
     DeleteEndpoint,
     Endpoint,

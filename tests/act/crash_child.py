@@ -10,7 +10,7 @@ import sys
 import time
 
 from omrfast.act.apply import apply, observe
-from omrfast.core.types import AddEndpoint, DeleteEndpoint, Endpoint, SetBackup, SetMetric
+from omrfast.core.operations import AddEndpoint, DeleteEndpoint, Endpoint, SetBackup, SetMetric
 from omrfast.store.ledger import Ledger
 
 

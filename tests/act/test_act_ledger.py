@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from omrfast.act.apply import Actuator, apply, observe
-from omrfast.core.types import AddEndpoint, DeleteEndpoint, SetBackup, SetMetric
+from omrfast.core.operations import AddEndpoint, DeleteEndpoint, SetBackup, SetMetric
 from omrfast.store.ledger import Ledger, LedgerError
 from omrfast.store.restore import restore
 

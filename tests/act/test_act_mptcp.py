@@ -11,7 +11,7 @@ import pytest
 
 from omrfast.act.errors import ActionError
 from omrfast.act.mptcp import EndpointManager, Limits
-from omrfast.core.types import Endpoint
+from omrfast.core.operations import Endpoint
 
 
 def managed(function):

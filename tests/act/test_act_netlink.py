@@ -18,7 +18,7 @@ from omrfast.act.mptcp import EndpointManager, Limits
 from omrfast.act.netlink import Netlink, NetlinkError
 from omrfast.act.routes import RTM_GETROUTE, RouteManager
 from omrfast.act.sockets import SocketDiag
-from omrfast.core.types import Endpoint
+from omrfast.core.operations import Endpoint
 
 SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, RTNLGRP_IPV4_ROUTE = 270, 1, 7
 ENDPOINT = Endpoint(1, "10.77.1.2", 0, 0, frozenset({"subflow"}))

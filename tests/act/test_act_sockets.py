@@ -15,7 +15,7 @@ import pytest
 
 from omrfast.act.apply import Actuator, apply, observe
 from omrfast.act.sockets import SocketDiag
-from omrfast.core.types import (
+from omrfast.core.operations import (
     AbortHandshakes,
     AddEndpoint,
     DeleteEndpoint,

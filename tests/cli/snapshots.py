@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from omrfast.core.types import (
+from omrfast.core.types import PathCounters
+from omrfast.core.views import (
     ActionView,
     EventView,
     FlowView,
-    PathCounters,
     PathView,
     RttView,
     ServerView,

@@ -18,7 +18,7 @@ import pytest
 from snapshots import EVENT, FLOW, path, snapshot
 
 from omrfast.cli.main import build_parser
-from omrfast.core.types import FlowView, Snapshot
+from omrfast.core.views import FlowView, Snapshot
 from omrfast.export.control import ControlServer, socket_path
 from omrfast.export.events import EventLog
 from omrfast.export.handlers import control_handlers

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from snapshots import EVENT, FLOW, snapshot
 
-from omrfast.core.types import Snapshot
+from omrfast.core.views import Snapshot
 from omrfast.export import control
 from omrfast.export.client import NoAgentError, agent_answers, request, stream
 from omrfast.export.control import ControlError, ControlServer, Handler, peer_pid, socket_path

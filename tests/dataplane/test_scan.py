@@ -17,7 +17,8 @@ import pytest
 from omrfast.shim._shim import ffi, lib
 
 from omrfast.core.config import MAX_SERVER_ADDRESSES
-from omrfast.core.types import FlowSum, FlowView
+from omrfast.core.types import FlowSum
+from omrfast.core.views import FlowView
 from omrfast.dataplane import bpffs
 from omrfast.dataplane.loader import open_dataplane
 from omrfast.dataplane.names import SCAN_PROGRAM, SCAN_STATE, DataPlaneError

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from omrfast.configfile import load_config
-from omrfast.core.config import Config, ConfigError, Quality, parse
+from omrfast.core.config import Config, ConfigError, Quality
+from omrfast.core.document import parse
 from omrfast.core.types import Role
 
 FULL = """

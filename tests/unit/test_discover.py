@@ -12,8 +12,9 @@ import pytest
 import omrfast.core
 from omrfast.core.config import PathConfig, Quality
 from omrfast.core.discover import bind, discover, gateways
+from omrfast.core.operations import Endpoint, Interface, Observed, Route
 from omrfast.core.targets import choose
-from omrfast.core.types import Endpoint, Interface, Observed, Role, Route
+from omrfast.core.types import Role
 
 WAN1 = Interface(2, "wan1", True, 1, ("10.1.0.2", "fe80::2", "fd00:1::2"))
 WAN2 = Interface(3, "wan2", True, 1, ("10.2.0.2",))

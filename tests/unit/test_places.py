@@ -6,8 +6,9 @@ from __future__ import annotations
 import pytest
 
 from omrfast.core.config import Config, PathConfig
+from omrfast.core.operations import Interface, Observed, Route
 from omrfast.core.state import LinkChanged, Wish
-from omrfast.core.types import Interface, Observed, Role, Route
+from omrfast.core.types import Role
 from omrfast.places import NoPathError, Places
 
 WAN1 = Interface(2, "wan1", True, 1, ("10.1.0.2",))

@@ -8,9 +8,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omrfast.core.plan import EMPTY, Baseline, Binding, learn, plan
-from omrfast.core.state import Wish
-from omrfast.core.types import (
+from omrfast.core.operations import (
     AbortHandshakes,
     AddEndpoint,
     DeleteEndpoint,
@@ -21,6 +19,8 @@ from omrfast.core.types import (
     SetBackup,
     SetMetric,
 )
+from omrfast.core.plan import EMPTY, Baseline, Binding, learn, plan
+from omrfast.core.state import Wish
 from omrfast.core.wish import PENALTY_DEGRADED, PENALTY_DOWN
 
 ONE = Endpoint(1, "10.1.0.2", 2, 0, frozenset({"subflow"}))

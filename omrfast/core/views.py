@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What is shown: plain values in the units that people read; the member names are the interface."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from omrfast.core.types import PathCounters
+
+
+@dataclass(frozen=True, slots=True)
+class FlowView:
+    """One flow, for people and for learning which servers a path talks to."""
+
+    path: str
+    family: int
+    local: str
+    local_port: int
+    remote: str
+    remote_port: int
+    role: str
+    """client or server; midlife: its beginning was not seen."""
+    mptcp: bool
+    fallback: bool
+    """Offered MPTCP and became plain TCP."""
+    joined: bool
+    backup: bool
+    token: int | None
+    """Of the end that accepted the connection."""
+    connection: int | None
+    """The same number for the subflows of one MPTCP connection, within one list."""
+    local_id: int | None
+    remote_id: int | None
+    state: str
+    """handshake, established, closing or closed."""
+    tx_bytes: int
+    rx_bytes: int
+    tx_segments: int
+    rx_segments: int
+    retransmitted_segments: int
+    spurious_segments: int
+    refilled_segments: int
+    reordered_segments: int
+    rtt_smoothed: float | None
+    rtt_variation: float | None
+    """RTTVAR of RFC 6298."""
+    rtt_jitter: float | None
+    """RFC 3550, between successive samples."""
+    rtt_min: float | None
+    rtt_samples: int
+    idle: float
+    """Seconds since the last packet that arrived (or, if none did, that left)."""
+
+
+@dataclass(frozen=True, slots=True)
+class RttView:
+    """Milliseconds, as shown; None where unknown."""
+
+    smoothed: float | None = None
+    min: float | None = None
+    variation: float | None = None
+    """RTTVAR of RFC 6298."""
+    jitter: float | None = None
+    """RFC 3550, from passing packets."""
+    p50: float | None = None
+    p99: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PathView:
+    """One path of `omrfast status --json`; the member names are the interface."""
+
+    name: str
+    interface: str
+    address: str
+    role: str
+    state: str
+    since_s: float
+    reason: str
+    rtt_ms: RttView
+    loss_ratio: float | None
+    tx_bytes: int
+    rx_bytes: int
+    tx_segments: int
+    retransmitted_segments: int
+    subflows: int
+
+
+@dataclass(frozen=True, slots=True)
+class ActionView:
+    """One thing that the agent did to the kernel."""
+
+    at: float
+    """Unix time."""
+    path: str
+    kind: str
+    """backup, nobackup, delete, add, metric, abort; see ACTION_KINDS."""
+    reason: str
+    took_ms: float
+
+
+ACTION_KINDS = ("backup", "nobackup", "delete", "add", "metric", "abort")
+
+
+@dataclass(frozen=True, slots=True)
+class EventView:
+    """One line of `omrfast events`: a decision, an action, or something that was noticed."""
+
+    at: float
+    """Unix time."""
+    kind: str
+    """decision, action, subflow, agent."""
+    path: str | None
+    message: str
+    details: tuple[tuple[str, str | float | int | None], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ServerView:
+    """One address of a configured server, over the flows of all paths that are not closed."""
+
+    address: str
+    flows: int
+    subflows: int
+    handshakes: int
+    """Those of them that nobody has answered yet."""
+    rtt_mean_ms: float | None
+    """Of their smoothed RTTs."""
+    rtt_min_ms: float | None
+    silent_s: float | None
+    """Since anything last arrived from it; None: nothing yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything the agent shows, made once per publication and never changed."""
+
+    version: str
+    uptime_s: float
+    loader: str
+    paths: tuple[PathView, ...] = ()
+    servers: tuple[ServerView, ...] = ()
+    actions: tuple[ActionView, ...] = ()
+    counters: tuple[tuple[str, PathCounters], ...] = ()
+    """Per path name, for Prometheus."""
+    rtt_buckets: tuple[tuple[str, tuple[tuple[float, int], ...]], ...] = ()
+    """Per path name: (upper bound in seconds, cumulative count) of the RTT histogram."""
+    transitions: tuple[tuple[tuple[str, str], int], ...] = ()
+    """((path, state entered), times since start)."""
+    action_counts: tuple[tuple[tuple[str, str], int], ...] = ()
+    """((path, kind), times since start)."""
+    flows: int = 0
+    flow_capacity: int = 0
+    tick_seconds: float = 0.0
+    """Duration of the last fast tick."""
