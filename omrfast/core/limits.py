@@ -7,7 +7,6 @@ second), because it costs three small probes and nothing else; death needs proof
 
 from __future__ import annotations
 
-from omrfast.core.config import Quality
 from omrfast.core.model import PathModel, steady
 
 INITIAL_RTT = 0.2
@@ -32,9 +31,6 @@ PATIENCE = 2.0
 PATIENCE_HALF_LIFE = 60.0
 UNHEARD = 2.0
 """A path that was not heard for this long after the start is no choice for new connections."""
-TRIAL = 10.0
-"""A dead path on which no target ever answered a probe is tried again after this long."""
-
 BUSY = 1.0
 """A path with a packet in this many seconds is watched by its deadlines, not only by probes.
 The data path announces the first packet after such a pause (OMR_EVENT_BUSY)."""
@@ -46,17 +42,6 @@ DOWN_PROBE = 0.5
 DOWN_PROBE_SLOW = 2.0
 SLOW_AFTER = 60.0
 """A state that lasts longer than this is probed at the slow interval."""
-
-EXIT = 0.75
-"""A path comes back below this share of the limit that it had crossed."""
-
-LOST_LEAST = 5
-"""Fewer losses than this say nothing, however few segments they are a share of."""
-
-DAMPING_HALF_LIFE = 120.0
-DAMPING_MOST = 4.0
-"""RFC 2439's idea: each demotion counts one, the sum halves every half-life, and the time to
-come back doubles with every count beyond the first, at most 2 ** DAMPING_MOST times."""
 
 
 def srtt(model: PathModel) -> float:
@@ -123,51 +108,3 @@ def calm(model: PathModel, alarms: int) -> float:
 def burst_spacing(model: PathModel) -> float:
     """Between the probes of a burst: all are out before the proof is complete."""
     return max(0.005, srtt(model) / 8)
-
-
-def why_bad(model: PathModel, quality: Quality, now: float) -> str | None:
-    """The first limit that the path is beyond, with its figures; None if it is within all."""
-    rtt = model.recent_rtt(now)
-    if rtt is not None and rtt > quality.max_rtt:
-        return f"RTT {rtt * 1e3:.0f} ms > {quality.max_rtt * 1e3:.0f} ms"
-    loss = model.loss
-    if loss is not None and loss > quality.max_loss and model.lost[1] >= LOST_LEAST:
-        return f"loss {loss:.1%} > {quality.max_loss:.1%}"
-    if rtt is not None and model.rttvar > quality.max_jitter:
-        return f"jitter {model.rttvar * 1e3:.0f} ms > {quality.max_jitter * 1e3:.0f} ms"
-    return None
-
-
-def is_good(model: PathModel, quality: Quality, now: float, *, answers: bool) -> bool:
-    """Fresh samples say that the path is well within every limit.
-
-    Where nobody answers probes, a path without traffic has none: no bad sign must do.
-    """
-    rtt = model.recent_rtt(now)
-    if rtt is None and not answers:
-        return True
-    loss = model.loss
-    return (
-        rtt is not None
-        and rtt <= EXIT * quality.max_rtt
-        and model.rttvar <= quality.max_jitter
-        and (loss is None or loss <= EXIT * quality.max_loss)
-    )
-
-
-def badness(model: PathModel, quality: Quality, now: float) -> float:
-    """How far beyond its limits a path is, to find the least bad: 1 is at a limit."""
-    rtt = model.recent_rtt(now) or model.srtt or 0.0
-    return max(rtt / quality.max_rtt, (model.loss or 0.0) / quality.max_loss)
-
-
-def damped(penalty: float, elapsed: float) -> float:
-    return float(penalty * 0.5 ** (elapsed / DAMPING_HALF_LIFE))
-
-
-def trial_time(quality: Quality, penalty: float) -> float:
-    return max(TRIAL, recover_time(quality, penalty))
-
-
-def recover_time(quality: Quality, penalty: float) -> float:
-    return float(quality.recover_after * 2 ** min(max(0.0, penalty - 1), DAMPING_MOST))

@@ -13,10 +13,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from omrfast.core import limits
+from omrfast.core import damping, limits, quality
 from omrfast.core import model as measure
 from omrfast.core.config import PathConfig
-from omrfast.core.schedule import answer_limit, send_due, wake
+from omrfast.core.schedule import send_due, wake
+from omrfast.core.signs import silence
 from omrfast.core.state import (
     CoreState,
     Decision,
@@ -178,34 +179,12 @@ def _judge(record: PathRecord, now: float) -> PathRecord:
     if record.state is _S.UNKNOWN and record.heard > record.since:
         return enter(record, _S.UP, "packets arrive", now)
     if record.state in _SILENT_KINDS:
-        sign = _silence(record, now)
+        sign = silence(record, now)
         if sign is not None:
             return _suspect(record, sign, now)
     if record.state in (_S.UP, _S.DEGRADED, _S.PROBATION):
-        return _judge_quality(record, now)
+        return quality.judge(record, now)
     return record
-
-
-def _silence(record: PathRecord, now: float) -> str | None:
-    """Why the path is suspect, or None: RFC 6298's deviation decides what is too long.
-
-    Silence is measured up to the moment of the last read; what came later is not known yet.
-    """
-    seen = record.model.at
-    if now < record.calm_until:
-        return None
-    asked = record.asked
-    if asked is not None:
-        limit = answer_limit(record, asked)
-        if seen - asked > limit:
-            return f"unanswered for {(seen - asked) * 1e3:.0f} ms (limit {limit * 1e3:.0f} ms)"
-    if not record.answers:
-        return None  # a stream that ends could not be told from a path that died
-    most = limits.quiet_limit(record.model)
-    quiet = seen - record.heard
-    if most is not None and quiet > most:
-        return f"silent for {quiet * 1e3:.0f} ms (limit {most * 1e3:.0f} ms)"
-    return None
 
 
 def _suspect(record: PathRecord, sign: str, now: float) -> PathRecord:
@@ -220,7 +199,7 @@ def _judge_unanswering(record: PathRecord, now: float) -> PathRecord:
     if record.heard > record.since:
         return _on_trial(record, "packets arrive again", now)
     waited = now - record.since
-    if waited > limits.trial_time(record.config.quality, record.penalty):
+    if waited > damping.trial_time(record.config.quality, record.penalty):
         return _on_trial(record, f"dead for {waited:.0f} s", now)
     return record
 
@@ -248,36 +227,6 @@ def _false_alarm(record: PathRecord, suspicion: Suspicion, now: float) -> PathRe
         model=measure.end_streams(record.model),
     )
     return enter(record, suspicion.before, f"alive after all ({suspicion.sign})", now)
-
-
-def _judge_quality(record: PathRecord, now: float) -> PathRecord:
-    quality = record.config.quality
-    bad = limits.why_bad(record.model, quality, now)
-    if bad is not None:
-        since = now if record.bad_since is None else record.bad_since
-        late = 0.0 if record.state is _S.DEGRADED else record.late  # slow for good: SRTT knows
-        record = replace(record, bad_since=since, good_since=None, late=late)
-        if record.state is not _S.DEGRADED and now - since >= quality.hold:
-            return enter(record, _S.DEGRADED, f"{bad} for {(now - since) * 1e3:.0f} ms", now)
-        return record
-    record = replace(record, bad_since=None)
-    if record.state is _S.UP:
-        return record
-    if not limits.is_good(record.model, quality, now, answers=record.answers):
-        return replace(record, good_since=None)
-    since = now if record.good_since is None else record.good_since
-    needed = limits.recover_time(quality, record.penalty)
-    if now - since < needed:
-        return _admit(replace(record, good_since=since), now - since, needed)
-    return enter(record, _S.UP, f"good for {now - since:.1f} s", now)
-
-
-def _admit(record: PathRecord, good_for: float, needed: float) -> PathRecord:
-    """Half of the probation on probes alone, the other half as backup."""
-    if record.state is not _S.PROBATION or record.admitted or good_for < needed / 2:
-        return record
-    reason = f"good for {good_for:.1f} s: back as backup, active after {needed:.1f} s"
-    return replace(record, admitted=True, reason=reason)
 
 
 # --- the paths of an agent -----------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from omrfast.core import limits
+from omrfast.core import damping
 from omrfast.core import model as measure
 from omrfast.core.state import PathRecord
 from omrfast.core.types import PathState
@@ -41,7 +41,7 @@ def enter(record: PathRecord, state: PathState, reason: str, now: float) -> Path
         return record
     record = replace(record, admitted=False, good_since=None, bad_since=None)
     if falls:
-        penalty = limits.damped(record.penalty, now - record.penalty_at) + 1
+        penalty = damping.damped(record.penalty, now - record.penalty_at) + 1
         record = replace(record, penalty=penalty, penalty_at=now)
     if unheard or state in (_S.DOWN, _S.PROBATION):
         record = replace(record, model=measure.forget_losses(record.model), next_probe=now)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from omrfast.core import limits
+from omrfast.core import limits, quality
 from omrfast.core.state import CoreState, PathRecord, Wish
 from omrfast.core.types import PathState, Role
 
@@ -95,4 +95,4 @@ def _order(record: PathRecord, now: float) -> tuple[float, ...]:
         return (rank, float(not record.link_up), -record.since)
     if record.state is PathState.UP:
         return (rank, preferred)
-    return (rank, limits.badness(record.model, record.config.quality, now), preferred)
+    return (rank, quality.badness(record.model, record.config.quality, now), preferred)
