@@ -51,7 +51,7 @@ class Places:
         taken = {path.interface for path in known}
         new = [
             (path, why)
-            for path, why in discover(observed, config.quality)
+            for path, why in discover(observed, config.quality, config.agent.objective)
             if path.interface not in taken
         ]
         for path, why in new:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from omrfast.core.types import Role
+from omrfast.core.types import Objective, ProbeKind, Role
 
 
 class ConfigError(Exception):
@@ -17,12 +17,18 @@ class Quality:
     """When a path is bad. Seconds and ratios."""
 
     max_rtt: float = 0.250
+    """Limit of the recent mean."""
+    max_p99: float = 1.0
+    max_rise: float = 4.0
+    """Recent RTT over the path's own baseline; counts only where another path is better."""
     max_loss: float = 0.05
     max_jitter: float = 0.100
     hold: float = 0.7
     """A path must be bad for this long before it is demoted."""
     recover_after: float = 5.0
     """A path must be good for this long before it comes back, at each step."""
+    half_life: float = 120.0
+    """Of the penalty for flapping (RFC 2439)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +40,21 @@ class PathConfig:
     metric: int | None = None
     """Metric that the path's routes get while the path is up; None: as found."""
     quality: Quality = field(default_factory=Quality)
+    objective: Objective = Objective.LATENCY
+    probe_interval: float | None = None
+    """Seconds between probes of an idle path; None: by its role."""
+    probe_budget: int | None = None
+    """Bytes a month that probes may take; 0: no bound; None: by role, see probe_budget()."""
+
+
+BACKUP_PROBE_BUDGET = 5_000_000
+
+
+def probe_budget(path: PathConfig) -> int | None:
+    """Bytes in 30 days; None: no bound."""
+    if path.probe_budget is None:
+        return BACKUP_PROBE_BUDGET if path.role is Role.BACKUP else None
+    return path.probe_budget or None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +62,26 @@ class ServerConfig:
     name: str
     addresses: tuple[str, ...]
     port: int | None = None
+    """Asked by TCP connect on every path: does the service work, and not only the host."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeConfig:
+    """Somebody to ask on every path besides the servers."""
+
+    name: str
+    kind: ProbeKind
+    target: str
+    """icmp: an address; tcp: address:port; http, https: a URL; dns: a resolver's address."""
+    interval: float = 30.0
+    timeout: float = 2.0
+    weight: float = 1.0
+    expect_status: int | None = None
+    """HTTP: None accepts 200 to 299."""
+    expect_text: str | None = None
+    """HTTP: must occur in the first 16 KiB of the body: a captive portal has other words."""
+    query: str = "."
+    """DNS: the name asked for (its NS records if ".", else A or AAAA)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +92,28 @@ class AgentConfig:
     state_dir: str = "/var/lib/omrfast"
     flows: int = 65_536
     """Capacity of each flow table (IPv4, IPv6); 208 and 232 bytes of kernel memory a flow."""
+    objective: Objective = Objective.LATENCY
+    """Of paths that name none."""
+    quorum: float = 0.5
+    """Share of the weights of a path's services that must work for the path to work."""
+
+
+@dataclass(frozen=True, slots=True)
+class TuningConfig:
+    """Settings of the kernel that shorten stalls at a price; applied only where asked for."""
+
+    stale_loss_cnt: int | None = None
+    """net.mptcp.stale_loss_cnt."""
+    rto_min: float | None = None
+    """Seconds, of the routes of all paths."""
+    send_buffer: int | None = None
+    """Bytes: the most of net.ipv4.tcp_wmem."""
+
+
+@dataclass(frozen=True, slots=True)
+class JournalConfig:
+    size: int = 8_000_000
+    """Bytes on disk at most, all files together; 0: no journal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +127,11 @@ class Config:
     agent: AgentConfig = field(default_factory=AgentConfig)
     paths: tuple[PathConfig, ...] = ()
     servers: tuple[ServerConfig, ...] = ()
+    probes: tuple[ProbeConfig, ...] = ()
     quality: Quality = field(default_factory=Quality)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
+    tuning: TuningConfig = field(default_factory=TuningConfig)
+    journal: JournalConfig = field(default_factory=JournalConfig)
     source: str = "built-in defaults"
 
 

@@ -10,23 +10,25 @@ from types import MappingProxyType
 from omrfast.core.config import PathConfig, Quality
 from omrfast.core.operations import Interface, Observed
 from omrfast.core.plan import Binding
-from omrfast.core.types import Role
+from omrfast.core.types import Objective, Role
 
 _MAKES_SUBFLOWS = frozenset({"subflow", "fullmesh", "laminar"})
 
 
-def discover(observed: Observed, quality: Quality) -> tuple[tuple[PathConfig, str], ...]:
+def discover(
+    observed: Observed, quality: Quality, objective: Objective = Objective.LATENCY
+) -> tuple[tuple[PathConfig, str], ...]:
     """Paths found in the kernel, each with why: an MPTCP subflow endpoint or a default route."""
     return tuple(
         found
         for interface in observed.interfaces
         if interface.name != "lo"
-        for found in _found_on(interface, observed, quality)
+        for found in _found_on(interface, observed, quality, objective)
     )
 
 
 def _found_on(
-    interface: Interface, observed: Observed, quality: Quality
+    interface: Interface, observed: Observed, quality: Quality, objective: Objective
 ) -> Iterator[tuple[PathConfig, str]]:
     endpoints = [
         e
@@ -47,7 +49,10 @@ def _found_on(
         why = f"default route metric {min(r.metric for r in routes)}, no MPTCP endpoint"
     else:
         return
-    yield PathConfig(interface.name, interface.name, role=role, quality=quality), why
+    path = PathConfig(
+        interface.name, interface.name, role=role, quality=quality, objective=objective
+    )
+    yield path, why
 
 
 def bind(

@@ -20,16 +20,21 @@ from omrfast.core.config import (
     AgentConfig,
     Config,
     ConfigError,
+    JournalConfig,
     MetricsConfig,
     PathConfig,
+    ProbeConfig,
     Quality,
     ServerConfig,
+    TuningConfig,
 )
-from omrfast.core.types import Role
+from omrfast.core.types import Objective, ProbeKind, Role
 
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|s|m|h)")
 _PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|KB|MB|GB)")
+_SIZES = {"B": 1, "KB": 1_000, "MB": 1_000_000, "GB": 1_000_000_000}
 _IFNAMSIZ = 16
 
 
@@ -105,11 +110,48 @@ def _choice(*words: str) -> Callable[[object], str]:
 def _listen(value: object) -> str:
     if value == "":
         return ""
+    try:
+        return _host_port(value)
+    except ValueError:
+        raise ValueError(
+            'an IP address and a port, such as "127.0.0.1:9477", or "" for none'
+        ) from None
+
+
+def _host_port(value: object) -> str:
     match = re.fullmatch(r"(.+):(\d+)", value) if isinstance(value, str) else None
     if match is None or not 0 < int(match[2]) < 65536:
-        raise ValueError('"address:port", such as "127.0.0.1:9477", or "" for none')
+        raise ValueError('"address:port", such as "192.0.2.1:443" or "[2001:db8::1]:443"')
     _address(match[1].strip("[]"))
     return match[0]
+
+
+def _url(scheme: str) -> Callable[[object], str]:
+    def read(value: object) -> str:
+        pattern = rf"{scheme}://[^\s/?#]+[^\s]*"
+        if not isinstance(value, str) or not re.fullmatch(pattern, value):
+            raise ValueError(f'a URL, such as "{scheme}://example.net/check"')
+        return value
+
+    return read
+
+
+def _size(value: object) -> int:
+    match = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError('a size with its unit, such as "512KB" or "5MB", or "0B"')
+    return round(float(match[1]) * _SIZES[match[2]])
+
+
+def _factor(least: float, most: float) -> Callable[[object], float]:
+    def read(value: object) -> float:
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise ValueError(f"a number from {least:g} to {most:g}")
+        if not least <= value <= most:
+            raise ValueError(f"a number from {least:g} to {most:g}")
+        return float(value)
+
+    return read
 
 
 _Readers = Mapping[str, Callable[[object], Any]]
@@ -120,13 +162,18 @@ _AGENT: _Readers = {
     "run_dir": _directory,
     "state_dir": _directory,
     "flows": _integer(1_024, 4_194_304),
+    "objective": _choice(*Objective),
+    "quorum": _ratio,
 }
 _QUALITY: _Readers = {
     "max_rtt": _duration,
+    "max_p99": _duration,
+    "max_rise": _factor(1.1, 1000),
     "max_loss": _ratio,
     "max_jitter": _duration,
     "hold": _duration,
     "recover_after": _duration,
+    "half_life": _duration,
 }
 _PATH: _Readers = {
     "name": _name,
@@ -134,11 +181,38 @@ _PATH: _Readers = {
     "address": _address,
     "role": _choice(*Role),
     "metric": _integer(1, 9_999),
+    "objective": _choice(*Objective),
+    "probe_interval": _duration,
+    "probe_budget": _size,
     **_QUALITY,
 }
 _SERVER: _Readers = {"name": _name, "addresses": _addresses, "port": _integer(1, 65_535)}
+_PROBE: _Readers = {
+    "name": _name,
+    "kind": _choice(*ProbeKind),
+    "target": _text,
+    "interval": _duration,
+    "timeout": _duration,
+    "weight": _factor(0.01, 100),
+    "expect_status": _integer(100, 599),
+    "expect_text": _text,
+    "query": _text,
+}
+_PROBE_TARGETS: Mapping[ProbeKind, Callable[[object], str]] = {
+    ProbeKind.ICMP: _address,
+    ProbeKind.DNS: _address,
+    ProbeKind.TCP: _host_port,
+    ProbeKind.HTTP: _url("http"),
+    ProbeKind.HTTPS: _url("https"),
+}
+_TUNING: _Readers = {
+    "stale_loss_cnt": _integer(1, 255),
+    "rto_min": _duration,
+    "send_buffer": _size,
+}
+_JOURNAL: _Readers = {"size": _size}
 _METRICS: _Readers = {"listen": _listen}
-_SECTIONS = ("agent", "path", "quality", "server", "metrics")
+_SECTIONS = ("agent", "path", "quality", "server", "probe", "tuning", "journal", "metrics")
 
 
 def parse(document: Mapping[str, object], source: str) -> Config:
@@ -150,29 +224,58 @@ def parse(document: Mapping[str, object], source: str) -> Config:
         if key not in _SECTIONS:
             raise ConfigError(f"{source}: unknown section [{key}]{_did_you_mean(key, _SECTIONS)}")
     quality = replace(Quality(), **_table(document.get("quality", {}), "quality", _QUALITY, source))
+    agent = _agent(document.get("agent", {}), source)
     config = Config(
-        agent=AgentConfig(**_table(document.get("agent", {}), "agent", _AGENT, source)),
+        agent=agent,
         paths=tuple(
-            _path(table, f"path[{number}]", quality, source)
+            _path(table, f"path[{number}]", quality, agent.objective, source)
             for number, table in enumerate(_tables(document, "path", source), 1)
         ),
         servers=tuple(
             ServerConfig(**_required(table, f"server[{number}]", _SERVER, source, "addresses"))
             for number, table in enumerate(_tables(document, "server", source), 1)
         ),
+        probes=tuple(
+            _probe(table, f"probe[{number}]", source)
+            for number, table in enumerate(_tables(document, "probe", source), 1)
+        ),
         quality=quality,
         metrics=MetricsConfig(**_table(document.get("metrics", {}), "metrics", _METRICS, source)),
+        tuning=TuningConfig(**_table(document.get("tuning", {}), "tuning", _TUNING, source)),
+        journal=JournalConfig(**_table(document.get("journal", {}), "journal", _JOURNAL, source)),
         source=source,
     )
     _refuse_contradictions(config)
     return config
 
 
-def _path(table: object, where: str, quality: Quality, source: str) -> PathConfig:
+def _agent(table: object, source: str) -> AgentConfig:
+    values = _table(table, "agent", _AGENT, source)
+    values["objective"] = Objective(values.get("objective", Objective.LATENCY))
+    return AgentConfig(**values)
+
+
+def _path(
+    table: object, where: str, quality: Quality, objective: Objective, source: str
+) -> PathConfig:
     values = _required(table, where, _PATH, source, "interface")
     own = {key: values.pop(key) for key in _QUALITY if key in values}
     values["role"] = Role(values.get("role", Role.ACTIVE))
+    values["objective"] = Objective(values.get("objective", objective))
     return PathConfig(**values, quality=replace(quality, **own))
+
+
+def _probe(table: object, where: str, source: str) -> ProbeConfig:
+    values = _required(table, where, _PROBE, source, "target")
+    if "kind" not in values:
+        raise ConfigError(f"{source}: {where} needs the key kind")
+    values["kind"] = ProbeKind(values["kind"])
+    try:
+        _PROBE_TARGETS[values["kind"]](values["target"])
+    except ValueError as error:
+        text = f"{source}: {where}.target = {values['target']!r}: for {values['kind']} write"
+        raise ConfigError(f"{text} {error}") from None
+    return ProbeConfig(**values)
 
 
 def _tables(document: Mapping[str, object], key: str, source: str) -> list[object]:
@@ -203,7 +306,7 @@ def _required(
     values = _table(table, where, readers, source)
     if needed not in values:
         raise ConfigError(f"{source}: {where} needs the key {needed}")
-    values.setdefault("name", values[needed] if needed == "interface" else values[needed][0])
+    values.setdefault("name", values[needed][0] if needed == "addresses" else values[needed])
     return values
 
 
@@ -219,6 +322,7 @@ def _refuse_contradictions(config: Config) -> None:
     for kind, names in (
         ("path", [path.name for path in config.paths]),
         ("server", [server.name for server in config.servers]),
+        ("probe", [probe.name for probe in config.probes]),
     ):
         for name in {name for name in names if names.count(name) > 1}:
             refuse(f"two [[{kind}]] are named {name!r}; give each its own name")

@@ -19,6 +19,13 @@ class Role(StrEnum):
     OFF = "off"
 
 
+class Objective(StrEnum):
+    """What the operator wants of the bond: it decides what a lossy path is worth."""
+
+    LATENCY = "latency"
+    THROUGHPUT = "throughput"
+
+
 class PathState(StrEnum):
     """States of a path; the table of legal transitions is in transitions.py."""
 
@@ -26,8 +33,69 @@ class PathState(StrEnum):
     UP = "up"
     SUSPECT = "suspect"
     DEGRADED = "degraded"
+    FAILING = "failing"
+    """Packets pass, but the services that are asked over it do not work, and elsewhere they do."""
+    UNREACHABLE = "unreachable"
+    """Something near answers on it, but no server that answers on other paths."""
     DOWN = "down"
+    """Nothing comes back on it, from anywhere."""
     PROBATION = "probation"
+
+
+class ServerState(StrEnum):
+    """States of a server, over all paths."""
+
+    UNKNOWN = "unknown"
+    UP = "up"
+    FAILING = "failing"
+    """The host answers; its service does not, on any path."""
+    DOWN = "down"
+    """It answers on no path, although paths live."""
+
+
+class ProbeKind(StrEnum):
+    """How a target is asked."""
+
+    ICMP = "icmp"
+    TCP = "tcp"
+    HTTP = "http"
+    HTTPS = "https"
+    DNS = "dns"
+
+
+class Origin(StrEnum):
+    """Why a target is asked, and so what its answer says."""
+
+    SERVER = "server"
+    """An address of a [[server]], by ICMP, or by TCP at its port."""
+    WITNESS = "witness"
+    """A [[probe]] of kind icmp: somebody beyond the path who is no server."""
+    SERVICE = "service"
+    """Any other [[probe]]: an answer also shows that the path lives."""
+    PEER = "peer"
+    """The remote end of a subflow that lives; asked where no server is configured."""
+    GATEWAY = "gateway"
+    """The path's own next hop: its answer says nothing about what lies behind it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Somebody to ask on a path."""
+
+    key: str
+    """Unique on a path: "icmp 203.0.113.10", "tcp 203.0.113.10:443", "https https://…"."""
+    kind: ProbeKind
+    address: str
+    """What the prober takes: an IP address, address:port, a URL, or a resolver's address."""
+    origin: Origin
+    name: str
+    """Of the [[server]] or [[probe]], else the address: for people."""
+    weight: float = 1.0
+    interval: float | None = None
+    """Seconds between regular probes; None: as the path's role says."""
+    timeout: float = 2.0
+    cost: int = 72
+    """Bytes of IP packets that one question and its answer take, for the budget."""
 
 
 USABLE = frozenset({PathState.UP, PathState.SUSPECT, PathState.DEGRADED})

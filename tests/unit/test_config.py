@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from omrfast.configfile import load_config
-from omrfast.core.config import Config, ConfigError, Quality
+from omrfast.core.config import Config, ConfigError, ProbeConfig, Quality, TuningConfig
 from omrfast.core.document import parse
-from omrfast.core.types import Role
+from omrfast.core.types import Objective, ProbeKind, Role
 
 FULL = """
 [agent]
@@ -20,6 +20,8 @@ ingress = "tc"
 run_dir = "/run/other/"
 state_dir = "/var/lib/other"
 flows = 1_048_576
+objective = "throughput"
+quorum = "60%"
 
 [[path]]
 name = "fibre"
@@ -28,22 +30,48 @@ address = "192.0.2.2"
 role = "active"
 metric = 10
 max_rtt = "80ms"
+objective = "latency"
 
 [[path]]
 interface = "wwan0"
 role = "backup"
+probe_interval = "5m"
+probe_budget = "512KB"
 
 [quality]
 max_rtt = "0.3s"
+max_p99 = "2s"
+max_rise = 3
 max_loss = "2.5%"
 max_jitter = "50ms"
 hold = "2s"
 recover_after = "1m"
+half_life = "5m"
 
 [[server]]
 name = "vps"
 addresses = ["203.0.113.10", "2001:db8::10"]
 port = 65101
+
+[[probe]]
+name = "portal"
+kind = "http"
+target = "http://example.net/generate_204"
+expect_status = 204
+interval = "1m"
+weight = 2
+
+[[probe]]
+kind = "icmp"
+target = "192.0.2.53"
+
+[tuning]
+stale_loss_cnt = 1
+rto_min = "20ms"
+send_buffer = "512KB"
+
+[journal]
+size = "2MB"
 
 [metrics]
 listen = "[::1]:9477"
@@ -59,11 +87,20 @@ def test_everything_is_read() -> None:
     assert (config.agent.run_dir, config.agent.flows) == ("/run/other", 1_048_576)
     fibre, wwan = config.paths
     assert (fibre.name, fibre.role, fibre.metric) == ("fibre", Role.ACTIVE, 10)
-    assert fibre.quality == Quality(0.080, 0.025, 0.050, 2.0, 60.0)
+    assert fibre.quality == Quality(0.080, 2.0, 3.0, 0.025, 0.050, 2.0, 60.0, 300.0)
     assert (wwan.name, wwan.role, wwan.metric) == ("wwan0", Role.BACKUP, None)
-    assert wwan.quality == Quality(0.3, 0.025, 0.050, 2.0, 60.0) == config.quality
+    assert wwan.quality == Quality(0.3, 2.0, 3.0, 0.025, 0.050, 2.0, 60.0, 300.0) == config.quality
     assert config.servers[0].addresses == ("203.0.113.10", "2001:db8::10")
     assert config.metrics.listen == "[::1]:9477"
+    assert (fibre.objective, wwan.objective) == (Objective.LATENCY, Objective.THROUGHPUT)
+    assert (wwan.probe_interval, wwan.probe_budget) == (300.0, 512_000)
+    portal, witness = config.probes
+    assert portal == ProbeConfig(
+        "portal", ProbeKind.HTTP, "http://example.net/generate_204", 60.0, 2.0, 2.0, 204
+    )
+    assert (witness.name, witness.kind) == ("192.0.2.53", ProbeKind.ICMP)
+    assert config.tuning == TuningConfig(1, 0.020, 512_000)
+    assert (config.journal.size, config.agent.quorum) == (2_000_000, 0.6)
 
 
 @pytest.mark.parametrize("flows", [1_024, 4_194_304])
@@ -115,6 +152,13 @@ def test_nothing_is_needed() -> None:
         ("[metrics]\nlisten = '9477'", ["metrics.listen", "127.0.0.1:9477"]),
         ("[metrics]\nlisten = 'localhost:9477'", ["metrics.listen", "IP address"]),
         ("metrics = 3", ["metrics must be a table"]),
+        ("[[probe]]\nkind = 'icmp'", ["probe[1]", "target"]),
+        ("[[probe]]\ntarget = '192.0.2.1'", ["probe[1]", "kind"]),
+        ("[[probe]]\nkind = 'tcp'\ntarget = '192.0.2.1'", ["for tcp", "192.0.2.1:443"]),
+        ("[[probe]]\nkind = 'https'\ntarget = 'http://a/'", ["for https", "https://"]),
+        ("[[path]]\ninterface = 'a'\nprobe_budget = 5", ["path[1].probe_budget", "5MB"]),
+        ("[agent]\nobjective = 'speed'", ["agent.objective", '"throughput"']),
+        ("[quality]\nmax_rise = 1", ["quality.max_rise", "1.1"]),
     ],
 )
 def test_what_is_wrong_is_named(text: str, said: list[str]) -> None:
