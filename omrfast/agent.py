@@ -152,7 +152,9 @@ class Agent:
         )
         self._meter = Meter(plane, agent.ingress)
         self._closers.append(self._meter.close)
-        self._probing = Probing(loop, self._servers(), replied=self._core, failed=self._core)
+        self._probing = Probing(
+            loop, self._config, replied=self._core, failed=self._core, changed=self._core
+        )
         self._closers.append(self._probing.close)
         self._state = policy.start(tuple(PathRecord(path) for path in paths), loop.time())
         await self._bind(observed)
@@ -256,8 +258,8 @@ class Agent:
         now = loop.time()
         outcome = policy.step(self._state, event, now)
         self._state = outcome.state
-        for name in outcome.probes:
-            self._probing.send(name)
+        for order in outcome.probes:
+            self._probing.send(order)
         for decision in outcome.decisions:
             self._board.decided(decision)
         wishes = dict(outcome.wishes)
@@ -330,7 +332,7 @@ class Agent:
         self._config = replace(config, agent=self._config.agent, metrics=self._config.metrics)
         now = asyncio.get_running_loop().time()
         self._state = policy.reconfigure(self._state, paths, now)
-        self._probing.servers = self._servers()
+        self._probing.configure(self._config)
         self._look_wanted.set()
         self._board.agent(f"reloaded {config.source}")
 

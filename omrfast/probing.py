@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Which targets the paths are probed with, learnt from configuration, traffic and answers."""
+"""Whom each path can ask, and carrying the core's probes out to them and the answers back."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import errno
 import logging
 from collections.abc import Callable, Iterable, Mapping
 
+from omrfast.core.config import Config
 from omrfast.core.discover import gateways
 from omrfast.core.operations import Observed
 from omrfast.core.plan import Binding
-from omrfast.core.state import ProbeFailed, ProbeReply
-from omrfast.core.targets import choose
+from omrfast.core.state import ProbeFailed, ProbeOrder, ProbeReply, TargetsChanged
+from omrfast.core.targets import available
+from omrfast.core.types import ProbeKind, Target
 from omrfast.probe.base import ProbePath
 from omrfast.probe.icmp import IcmpProber
 
@@ -39,22 +41,28 @@ class Probing:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        servers: tuple[str, ...],
+        config: Config,
         *,
         replied: Callable[[ProbeReply], None],
         failed: Callable[[ProbeFailed], None],
+        changed: Callable[[TargetsChanged], None],
     ) -> None:
-        """``replied`` and ``failed`` take the core's events."""
+        """``replied``, ``failed`` and ``changed`` take the core's events."""
         self._loop = loop
         self._prober = IcmpProber(loop, self)
-        self.servers = servers
+        self._config = config
         self._replied = replied
         self._failed = failed
+        self._changed = changed
         self._peers: tuple[str, ...] = ()
-        self._answering: dict[str, set[str]] = {}
-        """Targets that have answered, by path."""
         self._complaints: set[str] = set()
         self._paths: dict[str, tuple[ProbePath, tuple[str, ...]]] = {}
+        self._targets: dict[str, dict[str, Target]] = {}
+
+    def configure(self, config: Config) -> None:
+        """Other servers and probes from now on."""
+        self._config = config
+        self._tell()
 
     def bind(
         self, bindings: Mapping[str, Binding], names: Mapping[str, str], seen: Observed
@@ -62,6 +70,7 @@ class Probing:
         """Where the paths are now; ``names`` are the interfaces, by path name."""
         for name in self._paths.keys() - bindings.keys():
             self._prober.forget(name)
+            self._targets.pop(name, None)
         paths = {}
         for name, binding in bindings.items():
             six = ":" in binding.address
@@ -71,41 +80,50 @@ class Probing:
                 self._prober.forget(name)
             paths[name] = (path, gateways(seen, binding))
         self._paths = paths
+        self._tell()
 
     def learn_peers(self, remotes: Iterable[str]) -> None:
         """Remote ends of MPTCP flows that live, busiest first."""
-        found = dict.fromkeys(remotes)
-        self._peers = tuple(found)[:PEERS_KEPT] or self._peers
+        found = tuple(dict.fromkeys(remotes))[:PEERS_KEPT]
+        if found and found != self._peers:
+            self._peers = found
+            self._tell()
 
-    def send(self, name: str) -> None:
-        """One probe to each target of the path."""
-        targets: tuple[str, ...] = ()
-        if name in self._paths:
-            path, near = self._paths[name]
+    def _tell(self) -> None:
+        """Tell the core of every path whose targets are others than before."""
+        for name, (path, near) in self._paths.items():
             address = path.source6 or path.source4 or ""
-            answering = self._answering.setdefault(name, set())
-            targets = choose(address, self.servers, self._peers, near, answering)
-            for target in targets:
-                self._prober.send(path, target)
-        if not targets:
-            text = f"path {name}: nobody to probe; name a [[server]]"
-            self._loop.call_soon(self._failed, ProbeFailed(name, text, proof=False, sent=False))
+            targets = available(self._config, address, self._peers, near)
+            by_key = {target.key: target for target in targets}
+            if by_key != self._targets.get(name):
+                self._targets[name] = by_key
+                self._changed(TargetsChanged(name, targets))
+
+    def send(self, order: ProbeOrder) -> None:
+        """Ask one target. Nothing happens if path or target are gone meanwhile."""
+        target = self._targets.get(order.path, {}).get(order.target)
+        if target is None:
+            return
+        path, _ = self._paths[order.path]
+        if target.kind is ProbeKind.ICMP:
+            self._prober.send(path, target.address)
 
     def on_reply(self, path: str, target: str, rtt: float, at: float) -> None:
-        self._answering.setdefault(path, set()).add(target)
-        self._replied(ProbeReply(path, rtt, at))
+        self._replied(ProbeReply(path, f"icmp {target}", rtt, at))
 
     def on_unreachable(self, path: str, target: str, sender: str, reason: str, at: float) -> None:
         """Proof only from where the path begins: others speak of what lies behind them."""
         known, near = self._paths.get(path, (None, ()))
         own = known is not None and sender in (*near, known.source4, known.source6)
-        self._failed(ProbeFailed(path, f"{target}: {reason}", proof=own, sent=True))
+        text = f"{target}: {reason}"
+        self._failed(ProbeFailed(path, f"icmp {target}", text, proof=own, sent=True))
 
     def on_error(self, path: str, target: str, reason: str, code: int) -> None:
         if reason not in self._complaints:
             self._complaints.add(reason)
             log.warning("path %s: %s", path, reason)
-        self._failed(ProbeFailed(path, reason, proof=code in _NO_WAY, sent=False))
+        proof = code in _NO_WAY
+        self._failed(ProbeFailed(path, f"icmp {target}", reason, proof=proof, sent=False))
 
     def close(self) -> None:
         self._prober.close()

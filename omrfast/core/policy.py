@@ -26,12 +26,15 @@ from omrfast.core.state import (
     Outcome,
     PathRecord,
     ProbeFailed,
+    ProbeOrder,
     ProbeReply,
     Suspicion,
+    TargetRecord,
+    TargetsChanged,
     Tick,
 )
 from omrfast.core.transitions import enter
-from omrfast.core.types import PathCounters, PathState, Role
+from omrfast.core.types import PathCounters, PathState, Role, Target
 from omrfast.core.wish import wishes
 
 _S = PathState
@@ -48,21 +51,22 @@ def step(state: CoreState, event: Event, now: float) -> Outcome:
                 state,
                 paths=tuple(_on_tick(r, counters.get(r.config.name), now) for r in state.paths),
             )
-        case ProbeReply(path, rtt, at):
-            state = _change(state, path, lambda r: _on_reply(r, rtt, at, now))
+        case ProbeReply(path, target, rtt, at):
+            state = _change(state, path, lambda r: _on_reply(r, target, rtt, at, now))
         case ProbeFailed(path):
             state = _change(state, path, lambda r: _on_failure(r, event, now))
+        case TargetsChanged(path, targets):
+            state = _change(state, path, lambda r: _on_targets(r, targets))
         case LinkChanged(path, up, text):
             state = _change(state, path, lambda r: _on_link(r, up, text, now))
-    probes: list[str] = []
+    probes: list[ProbeOrder] = []
     records = []
     for record in state.paths:
-        due = False
+        due: tuple[str, ...] = ()
         if record.config.role is not Role.OFF:
             record, due = send_due(_judge(record, now), now)
         records.append(record)
-        if due:
-            probes.append(record.config.name)
+        probes += (ProbeOrder(record.config.name, key) for key in due)
     state = _keep_admitted(before, replace(state, paths=tuple(records)), now)
     wished = wishes(state, now)
     decisions = _decisions(before, state, now)
@@ -104,7 +108,7 @@ def _change(state: CoreState, name: str, change: Callable[[PathRecord], PathReco
 
 def _decisions(before: CoreState, after: CoreState, now: float) -> tuple[Decision, ...]:
     return tuple(
-        Decision(now, new.config.name, old.state, new.state, new.reason)
+        Decision(now, new.config.name, old.state, new.state, new.reason, evidence=new.evidence)
         for old, new in zip(before.paths, after.paths, strict=True)
         if old.state is not new.state
     )
@@ -124,7 +128,33 @@ def _on_tick(record: PathRecord, counters: PathCounters | None, now: float) -> P
     return record
 
 
-def _on_reply(record: PathRecord, rtt: float, at: float, now: float) -> PathRecord:
+def _on_targets(record: PathRecord, targets: tuple[Target, ...]) -> PathRecord:
+    known = {entry.target.key: entry for entry in record.targets}
+    return replace(
+        record,
+        targets=tuple(
+            replace(known[target.key], target=target)
+            if target.key in known
+            else TargetRecord(target)
+            for target in targets
+        ),
+    )
+
+
+def _answered(record: PathRecord, key: str, rtt: float, at: float) -> PathRecord:
+    return replace(
+        record,
+        targets=tuple(
+            replace(entry, answered_at=at, rtt=rtt, waiting_since=None, failures=0)
+            if entry.target.key == key
+            else entry
+            for entry in record.targets
+        ),
+    )
+
+
+def _on_reply(record: PathRecord, target: str, rtt: float, at: float, now: float) -> PathRecord:
+    record = _answered(record, target, rtt, at)
     model = measure.probe_answered(record.model, rtt, at, now)
     record = replace(record, model=model, answered_at=at, answers=True, deaf=False)
     if record.state is _S.UNKNOWN:

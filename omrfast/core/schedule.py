@@ -8,6 +8,7 @@ from dataclasses import replace
 from omrfast.core import limits
 from omrfast.core import model as measure
 from omrfast.core.state import PathRecord
+from omrfast.core.targets import choose
 from omrfast.core.types import PathState, Role
 
 _S = PathState
@@ -19,25 +20,20 @@ def answer_limit(record: PathRecord, asked: float) -> float:
     return limits.unanswered_limit(record.model, after_quiet=asked - record.heard > limits.BUSY)
 
 
-def send_due(record: PathRecord, now: float) -> tuple[PathRecord, bool]:
-    """Whether a probe is to leave now, and the record that has taken note of it."""
+def send_due(record: PathRecord, now: float) -> tuple[PathRecord, tuple[str, ...]]:
+    """Keys of the targets to ask now, and the record that has taken note of it."""
     if not record.link_up or now < _probe_at(record, now):
-        return record, False
+        return record, ()
     suspicion = record.suspicion
     if suspicion is not None:
         spacing = limits.burst_spacing(record.model)
         suspicion = replace(
             suspicion, burst_left=suspicion.burst_left - 1, next_probe=now + spacing
         )
-    return (
-        replace(
-            record,
-            suspicion=suspicion,
-            model=measure.probe_sent(record.model, now),
-            next_probe=now + _interval(record, now),
-        ),
-        True,
-    )
+    chosen = choose(record)
+    model = measure.probe_sent(record.model, now) if chosen else record.model
+    due = now + _interval(record, now)
+    return replace(record, suspicion=suspicion, model=model, next_probe=due), chosen
 
 
 def _probe_at(record: PathRecord, now: float) -> float:

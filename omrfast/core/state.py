@@ -8,7 +8,14 @@ from dataclasses import dataclass, field
 
 from omrfast.core.config import PathConfig
 from omrfast.core.model import PathModel
-from omrfast.core.types import PathCounters, PathState
+from omrfast.core.types import (
+    FlowSum,
+    PathCounters,
+    PathState,
+    Role,
+    ServerState,
+    Target,
+)
 
 NEVER = float("-inf")
 
@@ -25,6 +32,49 @@ class Suspicion:
     burst_left: int
     next_probe: float
     deadline: float
+
+
+@dataclass(frozen=True, slots=True)
+class TargetRecord:
+    """What is known of one target on one path."""
+
+    target: Target
+    asked_at: float = NEVER
+    """When it was last asked."""
+    waiting_since: float | None = None
+    """When the oldest question left that nothing has answered since; None: none is open."""
+    answered_at: float = NEVER
+    """When an answer last arrived; NEVER: it has not answered on this path."""
+    rtt: float | None = None
+    """Of the last answer, seconds."""
+    failed_at: float = NEVER
+    failures: int = 0
+    """Failures in a row that were told (a service that refuses, times out, or says other words)."""
+    error: str = ""
+    """The last of them, in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """The operator's word over the state machine."""
+
+    role: Role
+    """ACTIVE, BACKUP or OFF, whatever is measured."""
+    until: float | None
+    """None: until told otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The numbers behind a decision."""
+
+    what: str
+    """silence, rtt, p99, rise, loss, jitter, link, gateway, service, answers, good, operator, …"""
+    measured: float | None = None
+    limit: float | None = None
+    """Both in seconds, or ratios for loss, or factors for rise; None where there is none."""
+    sign_at: float | None = None
+    """When the first sign was there: the question that had no answer, the first bad sample."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +106,11 @@ class PathRecord:
     alarm_at: float = NEVER
     penalty: float = 0.0
     penalty_at: float = 0.0
+    targets: tuple[TargetRecord, ...] = ()
+    """Whom to ask on this path, as the last TargetsChanged said."""
+    override: Override | None = None
+    evidence: Evidence | None = None
+    """Of the present state."""
 
     @property
     def sober(self) -> PathState:
@@ -87,9 +142,26 @@ class PathRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerRecord:
+    """A [[server]], over all its addresses and all paths."""
+
+    name: str
+    addresses: tuple[str, ...]
+    state: ServerState = ServerState.UNKNOWN
+    since: float = 0.0
+    reason: str = "not heard yet"
+    unreachable_on: frozenset[str] = frozenset()
+    """Paths that live and on which it does not answer, while it does on another."""
+
+
+@dataclass(frozen=True, slots=True)
 class CoreState:
     paths: tuple[PathRecord, ...]
     started: float
+    servers: tuple[ServerRecord, ...] = ()
+    trouble: str | None = None
+    """Local trouble: every path went silent at once; None: there is none."""
+    trouble_since: float = 0.0
 
     def path(self, name: str) -> PathRecord:
         """Raises KeyError for a name that is not configured."""
@@ -110,8 +182,41 @@ class Tick:
 
 
 @dataclass(frozen=True, slots=True)
+class Walked:
+    """A walk over the flow tables: sums of the flows to each address of a server. Once a second,
+    or less often."""
+
+    servers: Mapping[str, FlowSum]
+
+
+@dataclass(frozen=True, slots=True)
+class TargetsChanged:
+    """Whom to ask on a path from now on; what is known of those that stay is kept."""
+
+    path: str
+    targets: tuple[Target, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ServersChanged:
+    """The servers of the configuration: name and addresses."""
+
+    servers: tuple[tuple[str, tuple[str, ...]], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OverrideChanged:
+    """The operator's word for a path; None: the state machine decides again."""
+
+    path: str
+    override: Override | None
+
+
+@dataclass(frozen=True, slots=True)
 class ProbeReply:
     path: str
+    target: str
+    """Key of the Target."""
     rtt: float
     at: float
     """When the answer arrived."""
@@ -119,14 +224,26 @@ class ProbeReply:
 
 @dataclass(frozen=True, slots=True)
 class ProbeFailed:
-    """A probe could not leave, or was refused on its way."""
+    """A probe could not leave, was refused on its way, or its service did not work."""
 
     path: str
+    target: str
+    """Key of the Target; empty: there is none to ask."""
     text: str
     proof: bool
     """The path can't carry anything: no route, no device, unreachable by its own gateway."""
     sent: bool
     """It left, so that silence after it still counts."""
+    alive: bool = False
+    """The target's host answered, so the path carries packets: only its service does not work."""
+
+
+@dataclass(frozen=True, slots=True)
+class PathProof:
+    """The kernel knows that nothing can pass: its neighbour entry of the gateway has FAILED."""
+
+    path: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +253,17 @@ class LinkChanged:
     text: str
 
 
-Event = Tick | ProbeReply | ProbeFailed | LinkChanged
+Event = (
+    Tick
+    | Walked
+    | ProbeReply
+    | ProbeFailed
+    | PathProof
+    | LinkChanged
+    | TargetsChanged
+    | ServersChanged
+    | OverrideChanged
+)
 
 
 # --- answers ------------------------------------------------------------------------------------
@@ -150,17 +277,32 @@ class Wish:
     backup: bool | None = None
     penalty: int | None = None
     """Added to the metric of the path's routes."""
+    repeat: int = 0
+    """How many more times than once the peer is to be told (MP_PRIO, REMOVE_ADDR)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A path entered another state."""
+    """A path or a server entered another state."""
 
     at: float
     path: str
-    before: PathState
-    state: PathState
+    """Of the path, or empty."""
+    before: PathState | ServerState
+    state: PathState | ServerState
     reason: str
+    server: str = ""
+    """Of the server, or empty."""
+    evidence: Evidence | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeOrder:
+    """Ask this target now."""
+
+    path: str
+    target: str
+    """Key of the Target."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,8 +310,7 @@ class Outcome:
     state: CoreState
     wishes: tuple[tuple[str, Wish], ...]
     decisions: tuple[Decision, ...] = ()
-    probes: tuple[str, ...] = ()
-    """Paths on which one probe to each target is to leave now."""
+    probes: tuple[ProbeOrder, ...] = ()
     aborts: frozenset[str] = frozenset()
     """Paths that have just died and are given up: their open handshakes are to be aborted."""
     wake_at: float = 0.0

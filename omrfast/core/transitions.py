@@ -18,6 +18,8 @@ TRANSITIONS: dict[PathState, frozenset[PathState]] = {
     _S.DEGRADED: frozenset({_S.UP, _S.SUSPECT, _S.DOWN}),
     _S.DOWN: frozenset({_S.PROBATION, _S.DEGRADED}),
     _S.PROBATION: frozenset({_S.UP, _S.DEGRADED, _S.SUSPECT, _S.DOWN}),
+    _S.FAILING: frozenset(),
+    _S.UNREACHABLE: frozenset(),
 }
 
 

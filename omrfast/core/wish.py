@@ -19,8 +19,10 @@ _RANK = {
     PathState.SUSPECT: 1,
     PathState.DEGRADED: 2,
     PathState.PROBATION: 3,
-    PathState.UNKNOWN: 4,
-    PathState.DOWN: 5,
+    PathState.FAILING: 4,
+    PathState.UNREACHABLE: 5,
+    PathState.UNKNOWN: 6,
+    PathState.DOWN: 7,
 }
 
 

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 import omrfast.core
-from omrfast.core.config import PathConfig, Quality
+from omrfast.core.config import Config, PathConfig, Quality, ServerConfig
 from omrfast.core.discover import bind, discover, gateways
 from omrfast.core.operations import Endpoint, Interface, Observed, Route
-from omrfast.core.targets import choose
+from omrfast.core.state import NEVER, PathRecord, TargetRecord
+from omrfast.core.targets import available, choose
 from omrfast.core.types import Role
 
 WAN1 = Interface(2, "wan1", True, 1, ("10.1.0.2", "fe80::2", "fd00:1::2"))
@@ -102,7 +103,7 @@ def test_a_device_without_carrier_is_bound_and_named() -> None:
         (["203.0.113.1"], [], ["10.1.0.1"], {"203.0.113.1"}, ("203.0.113.1",)),
         ([], ["203.0.113.7"], [], set(), ("203.0.113.7",)),
         (["2001:db8::1"], ["203.0.113.7"], [], set(), ("203.0.113.7",)),
-        (["203.0.113.1"], ["203.0.113.7"], [], {"203.0.113.7"}, ("203.0.113.7", "203.0.113.1")),
+        (["203.0.113.1"], ["203.0.113.7"], [], set(), ("203.0.113.1",)),
         (
             ["203.0.113.1", "203.0.113.2"],
             [],
@@ -120,7 +121,15 @@ def test_targets(
     answering: set[str],
     chosen: tuple[str, ...],
 ) -> None:
-    assert choose("10.1.0.2", servers, peers, gateway, answering) == chosen
+    config = Config(servers=tuple(ServerConfig(s, (s,)) for s in servers))
+    record = PathRecord(
+        PathConfig("a", "wan1"),
+        targets=tuple(
+            TargetRecord(target, answered_at=1.0 if target.address in answering else NEVER)
+            for target in available(config, "10.1.0.2", peers, gateway)
+        ),
+    )
+    assert choose(record) == tuple(f"icmp {address}" for address in chosen)
 
 
 def test_the_core_imports_the_standard_library_and_itself_and_has_no_clock() -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from world import SimPath, World
+from world import SERVER, SimPath, World
 
 from omrfast.core import policy, transitions
 from omrfast.core.config import PathConfig, Quality
@@ -485,5 +485,5 @@ def test_steps_do_not_change_what_they_were_given() -> None:
     world = two(upload=0.020)
     before = world.state
     copy = replace(before)
-    policy.step(before, ProbeReply("one", 0.04, world.now), world.now)
+    policy.step(before, ProbeReply("one", SERVER.key, 0.04, world.now), world.now)
     assert before == copy

@@ -16,17 +16,20 @@ from omrfast.core.config import PathConfig, Quality
 from omrfast.core.state import (
     CoreState,
     Decision,
+    Event,
     LinkChanged,
     Outcome,
     PathRecord,
     ProbeReply,
+    TargetsChanged,
     Tick,
     Wish,
 )
-from omrfast.core.types import PathCounters, Role
+from omrfast.core.types import Origin, PathCounters, ProbeKind, Role, Target
 
 JIFFY = 0.004
 START = 1000.0
+SERVER = Target("icmp 203.0.113.10", ProbeKind.ICMP, "203.0.113.10", Origin.SERVER, "vps")
 
 
 def jiffy(at: float) -> float:
@@ -122,6 +125,7 @@ class World:
         self.ticks = 0
         for path in paths:
             path.next_upload = path.next_download = self.now
+            self._step(TargetsChanged(path.name, (SERVER,)))
 
     def run(self, seconds: float) -> None:
         for _ in range(round(seconds * 1000)):
@@ -129,7 +133,7 @@ class World:
             quiet = {n: self.now - (p.counters.last_tx or 0.0) > 1 for n, p in self.paths.items()}
             for name, path in self.paths.items():
                 for rtt in path.run(self.now):
-                    self._step(ProbeReply(name, rtt, self.now))
+                    self._step(ProbeReply(name, SERVER.key, rtt, self.now))
                 if quiet[name] and self.now - (path.counters.last_tx or 0.0) < 0.01:
                     self._tick()
             if self.now >= self.wake_at:
@@ -142,15 +146,15 @@ class World:
         self.ticks += 1
         self._step(Tick({name: path.counters for name, path in self.paths.items()}))
 
-    def _step(self, event: Tick | ProbeReply | LinkChanged) -> None:
+    def _step(self, event: Event) -> None:
         outcome: Outcome = policy.step(self.state, event, self.now)
         self.state = outcome.state
         self.wishes = dict(outcome.wishes)
         self.decisions += outcome.decisions
         self.aborted += outcome.aborts
         self.wake_at = outcome.wake_at
-        for name in outcome.probes:
-            self.paths[name].probe(self.now)
+        for order in outcome.probes:
+            self.paths[order.path].probe(self.now)
 
     def states(self, name: str, since: float = 0.0) -> list[str]:
         """States entered by a path since a moment, suspicions that came to nothing left out."""
