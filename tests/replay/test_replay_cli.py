@@ -195,6 +195,9 @@ def _waits_with_programs(pid: int) -> bool:
     return "anon_inode:bpf-prog" in links and "pipe_read" in waits_for
 
 
+HANDLED = (signal.SIGTERM, signal.SIGHUP)
+
+
 def _stopped(folder: Path, number: signal.Signals, when: Callable[[int], bool]) -> int:
     """How a replay that never comes to its end ends, if it gets a signal when (pid) it is time."""
     fifo = folder / "fifo"
@@ -202,6 +205,8 @@ def _stopped(folder: Path, number: signal.Signals, when: Callable[[int], bool]) 
     running = subprocess.Popen(
         [*COMMAND, str(fifo), "--dataplane", "kernel"],
         env={**os.environ, "TMPDIR": str(folder)},
+        # Who runs the tests under nohup hands on a SIGHUP that is ignored.
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL) if number in HANDLED else None,
     )
     try:
         with fifo.open("wb") as writer:
