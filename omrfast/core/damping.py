@@ -3,25 +3,34 @@
 
 from __future__ import annotations
 
-from omrfast.core.config import Quality
+from dataclasses import replace
+
+from omrfast.core.state import PathRecord
 
 TRIAL = 10.0
 """A dead path on which no target ever answered a probe is tried again after this long."""
+DOUBLINGS = 4.0
+"""The time to come back doubles with every demotion beyond the first that is not forgotten yet,
+at most so many times."""
 
 
-DAMPING_HALF_LIFE = 120.0
-DAMPING_MOST = 4.0
-"""RFC 2439's idea: each demotion counts one, the sum halves every half-life, and the time to
-come back doubles with every count beyond the first, at most 2 ** DAMPING_MOST times."""
+def penalty(record: PathRecord, now: float) -> float:
+    """Demotions of late: each counts one, and halves every ``half_life``."""
+    elapsed = max(0.0, now - record.penalty_at)
+    return float(record.penalty * 0.5 ** (elapsed / record.config.quality.half_life))
 
 
-def damped(penalty: float, elapsed: float) -> float:
-    return float(penalty * 0.5 ** (elapsed / DAMPING_HALF_LIFE))
+def charge(record: PathRecord, now: float) -> PathRecord:
+    """One more demotion."""
+    return replace(record, penalty=penalty(record, now) + 1, penalty_at=now)
 
 
-def trial_time(quality: Quality, penalty: float) -> float:
-    return max(TRIAL, recover_time(quality, penalty))
+def trial_time(record: PathRecord, now: float) -> float:
+    """Seconds after which a dead path on which nobody answers is tried again."""
+    return max(TRIAL, recover_time(record, now))
 
 
-def recover_time(quality: Quality, penalty: float) -> float:
-    return float(quality.recover_after * 2 ** min(max(0.0, penalty - 1), DAMPING_MOST))
+def recover_time(record: PathRecord, now: float) -> float:
+    """Seconds that a path must be good for before it comes back."""
+    doublings = min(max(0.0, penalty(record, now) - 1), DOUBLINGS)
+    return float(record.config.quality.recover_after * 2**doublings)

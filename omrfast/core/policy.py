@@ -64,7 +64,8 @@ def step(state: CoreState, event: Event, now: float) -> Outcome:
     for record in state.paths:
         due: tuple[str, ...] = ()
         if record.config.role is not Role.OFF:
-            record, due = send_due(_judge(record, now), now)
+            others = tuple(r for r in state.paths if r.config.name != record.config.name)
+            record, due = send_due(_judge(record, others, now), now)
         records.append(record)
         probes += (ProbeOrder(record.config.name, key) for key in due)
     state = _keep_admitted(before, replace(state, paths=tuple(records)), now)
@@ -200,7 +201,7 @@ def _on_trial(record: PathRecord, why: str, now: float) -> PathRecord:
 # --- judgement ----------------------------------------------------------------------------------
 
 
-def _judge(record: PathRecord, now: float) -> PathRecord:
+def _judge(record: PathRecord, others: tuple[PathRecord, ...], now: float) -> PathRecord:
     """At most one transition; the order is the order of certainty."""
     if record.state is _S.SUSPECT:
         return _judge_suspicion(record, now)
@@ -213,7 +214,7 @@ def _judge(record: PathRecord, now: float) -> PathRecord:
         if sign is not None:
             return _suspect(record, sign, now)
     if record.state in (_S.UP, _S.DEGRADED, _S.PROBATION):
-        return quality.judge(record, now)
+        return quality.judge(record, others, now)
     return record
 
 
@@ -229,7 +230,7 @@ def _judge_unanswering(record: PathRecord, now: float) -> PathRecord:
     if record.heard > record.since:
         return _on_trial(record, "packets arrive again", now)
     waited = now - record.since
-    if waited > damping.trial_time(record.config.quality, record.penalty):
+    if waited > damping.trial_time(record, now):
         return _on_trial(record, f"dead for {waited:.0f} s", now)
     return record
 

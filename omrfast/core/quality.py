@@ -57,7 +57,8 @@ def badness(model: PathModel, quality: Quality, now: float) -> float:
     return max(rtt / quality.max_rtt, (model.loss or 0.0) / quality.max_loss)
 
 
-def judge(record: PathRecord, now: float) -> PathRecord:
+def judge(record: PathRecord, others: tuple[PathRecord, ...], now: float) -> PathRecord:
+    """The record, in another state if its quality says so; ``others`` are the other paths."""
     quality = record.config.quality
     bad = why_bad(record.model, quality, now)
     if bad is not None:
@@ -73,7 +74,7 @@ def judge(record: PathRecord, now: float) -> PathRecord:
     if not is_good(record.model, quality, now, answers=record.answers):
         return replace(record, good_since=None)
     since = now if record.good_since is None else record.good_since
-    needed = damping.recover_time(quality, record.penalty)
+    needed = damping.recover_time(record, now)
     if now - since < needed:
         return _admit(replace(record, good_since=since), now - since, needed)
     return enter(record, _S.UP, f"good for {now - since:.1f} s", now)

@@ -43,8 +43,7 @@ def enter(record: PathRecord, state: PathState, reason: str, now: float) -> Path
         return record
     record = replace(record, admitted=False, good_since=None, bad_since=None)
     if falls:
-        penalty = damping.damped(record.penalty, now - record.penalty_at) + 1
-        record = replace(record, penalty=penalty, penalty_at=now)
+        record = damping.charge(record, now)
     if unheard or state in (_S.DOWN, _S.PROBATION):
         record = replace(record, model=measure.forget_losses(record.model), next_probe=now)
     return record
