@@ -10,23 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-import time
 from collections.abc import Callable
 from dataclasses import replace
 
 from omrfast.act import watch
 from omrfast.act.apply import Actuator
 from omrfast.act.errors import ActionError
-from omrfast.core import policy
-from omrfast.core.config import Config, ConfigError, PathConfig
+from omrfast.core.config import Config, ConfigError
 from omrfast.core.operations import Observed
-from omrfast.core.state import (
-    CoreState,
-    Event,
-    PathRecord,
-    Tick,
-    Wish,
-)
 from omrfast.core.views import FlowView, Snapshot
 from omrfast.dataplane.loader import open_dataplane
 from omrfast.exclusive import NamespaceLock
@@ -37,20 +28,18 @@ from omrfast.export.prometheus import MetricsServer
 from omrfast.meter import Meter
 from omrfast.places import Places
 from omrfast.probing import Probing
+from omrfast.pulse import Pulse
 from omrfast.reconcile import Reconciler
 from omrfast.store.ledger import Ledger, LedgerError
 
 log = logging.getLogger(__name__)
 
-SHORTEST_WAIT = 0.004
 SLOW_TICK = 1.0
 SLOW_REST = 9.0
 """Between two slow ticks at least so many times as long as the last one took: with a million flows
 the walk over them takes no more than a tenth of a processor."""
 PASS_INTERVAL = 5.0
 """A reconciler's pass at least this often: heals what others change."""
-FAILURES_ENDURED = 10
-RETRY = 0.2
 SETTLE = 0.05
 """Netlink events come in bunches; look once when they have settled."""
 
@@ -65,6 +54,7 @@ class Agent:
     _reconciler: Reconciler
     _meter: Meter
     _probing: Probing
+    _pulse: Pulse
 
     def __init__(
         self,
@@ -80,13 +70,7 @@ class Agent:
         self._board = Board(dry_run=dry_run)
         self._ready = asyncio.Event()
         self._places = Places()
-        self._state = CoreState((), time.monotonic())
-        self._wishes: dict[str, Wish] = {}
-        self._aborts: frozenset[str] = frozenset()
-        self._tick_handle: asyncio.TimerHandle | None = None
         self._look_handle: asyncio.TimerHandle | None = None
-        self._tick_seconds = 0.0
-        self._failed_ticks = 0
         self._failure: BaseException | None = None
         self._unmeasured: dict[str, str] = {}
         self._stopping = asyncio.Event()
@@ -123,9 +107,8 @@ class Agent:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
-            for handle in (self._tick_handle, self._look_handle):
-                if handle is not None:
-                    handle.cancel()
+            if self._look_handle is not None:
+                self._look_handle.cancel()
             for close in reversed(self._closers):
                 close()
             await control.close()
@@ -152,11 +135,19 @@ class Agent:
         )
         self._meter = Meter(plane, agent.ingress)
         self._closers.append(self._meter.close)
-        self._probing = Probing(
-            loop, self._config, replied=self._core, failed=self._core, changed=self._core
+        self._pulse = Pulse(
+            loop,
+            paths,
+            read=self._meter.read,
+            ask=lambda order: self._probing.send(order),
+            decided=self._board.decided,
+            wished=self._pass_wanted.set,
+            failed=self._fail,
         )
+        self._closers.append(self._pulse.close)
+        take = self._pulse.take
+        self._probing = Probing(loop, self._config, replied=take, failed=take, changed=take)
         self._closers.append(self._probing.close)
-        self._state = policy.start(tuple(PathRecord(path) for path in paths), loop.time())
         await self._bind(observed)
         self._ready.set()
         loop.add_reader(self._meter.event_fd, self._ring)
@@ -169,7 +160,7 @@ class Agent:
             task.add_done_callback(self._task_ended)
         self._board.agent(f"measuring {len(paths)} paths, loader {self._meter.loader}")
         self._look_wanted.set()  # for what has changed while the programs were loaded
-        self._tick()
+        self._pulse.tick()
 
     def _stop_ring(self) -> None:
         asyncio.get_running_loop().remove_reader(self._meter.event_fd)
@@ -196,12 +187,9 @@ class Agent:
     def _servers(self) -> tuple[str, ...]:
         return tuple(a for server in self._config.servers for a in server.addresses)
 
-    def _paths(self) -> tuple[PathConfig, ...]:
-        return tuple(record.config for record in self._state.paths)
-
     async def _bind(self, observed: Observed) -> None:
         """Follow the paths to where they are now; tell the core whose link came or went."""
-        paths = self._paths()
+        paths = self._pulse.paths
         create = bool(self._config.paths)
         measured, changes = self._places.follow(paths, observed, create=create)
         unmeasured = await asyncio.to_thread(self._meter.bind, measured)
@@ -212,24 +200,9 @@ class Agent:
         names = {path.name: path.interface for path in paths}
         self._probing.bind(self._places.bindings, names, observed)
         for change in changes:
-            self._core(change)
+            self._pulse.take(change)
 
     # --- what happens ----------------------------------------------------------------------------
-
-    def _tick(self) -> None:
-        """Read and step. What fails is tried again; failing on and on ends the agent."""
-        loop = asyncio.get_running_loop()
-        started = time.monotonic()
-        try:
-            self._core(Tick(self._meter.read()))
-            self._failed_ticks = 0
-        except Exception as error:
-            log.exception("a tick failed")
-            self._failed_ticks += 1
-            if self._failed_ticks >= FAILURES_ENDURED:
-                self._fail(error)
-            self._tick_handle = loop.call_later(RETRY, self._tick)
-        self._tick_seconds = time.monotonic() - started
 
     def _fail(self, error: BaseException) -> None:
         self._failure = error
@@ -240,36 +213,17 @@ class Agent:
         for path, event in self._meter.events():
             if event.kind != "busy":
                 self._board.flow(path, event)
-        self._tick()
+        self._pulse.tick()
 
     def _changed(self, event: watch.Event) -> None:
         """A link that goes is proof by itself; all the rest can wait until it has settled."""
         if isinstance(event, watch.LinkEvent) and not event.up:
             why = "is gone" if event.removed else "is down or has no carrier"
             for change in self._places.link_down(event.index, f"interface {event.name} {why}"):
-                self._core(change)
+                self._pulse.take(change)
         if self._look_handle is None:
             loop = asyncio.get_running_loop()
             self._look_handle = loop.call_later(SETTLE, self._look_wanted.set)
-
-    def _core(self, event: Event) -> None:
-        """One step of the core, and what follows from it."""
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        outcome = policy.step(self._state, event, now)
-        self._state = outcome.state
-        for order in outcome.probes:
-            self._probing.send(order)
-        for decision in outcome.decisions:
-            self._board.decided(decision)
-        wishes = dict(outcome.wishes)
-        if wishes != self._wishes or outcome.aborts:
-            self._wishes = wishes
-            self._aborts |= outcome.aborts
-            self._pass_wanted.set()
-        if self._tick_handle is not None:
-            self._tick_handle.cancel()
-        self._tick_handle = loop.call_at(max(outcome.wake_at, now + SHORTEST_WAIT), self._tick)
 
     # --- background work -------------------------------------------------------------------------
 
@@ -281,9 +235,9 @@ class Agent:
                 if self._unmeasured:
                     self._look_wanted.set()
             self._pass_wanted.clear()
-            aborts, self._aborts = self._aborts, frozenset()
-            reasons = {record.config.name: record.reason for record in self._state.paths}
-            paths, bindings, wishes = self._places.all(self._paths(), self._wishes)
+            aborts = self._pulse.take_aborts()
+            reasons = {r.config.name: r.reason for r in self._pulse.state.paths}
+            paths, bindings, wishes = self._places.all(self._pulse.paths, self._pulse.wishes)
             await self._reconciler.run(paths, bindings, self._servers(), wishes, reasons, aborts)
 
     async def _looks(self) -> None:
@@ -293,10 +247,8 @@ class Agent:
             self._look_handle = None
             try:
                 observed = await self._reconciler.observe(None, self._servers())
-                paths = self._places.discover(self._config, observed, self._paths())
-                self._state = policy.reconfigure(
-                    self._state, paths, asyncio.get_running_loop().time()
-                )
+                paths = self._places.discover(self._config, observed, self._pulse.paths)
+                self._pulse.reconfigure(paths)
                 await self._bind(observed)
             except ActionError as error:
                 log.error("%s", error)
@@ -327,11 +279,10 @@ class Agent:
             return
         if config.agent != self._config.agent or config.metrics != self._config.metrics:
             log.warning("[agent] and [metrics] change with a restart only")
-        paths = config.paths or tuple(replace(p, quality=config.quality) for p in self._paths())
-        self._places.retire(self._paths(), paths)
+        paths = config.paths or tuple(replace(p, quality=config.quality) for p in self._pulse.paths)
+        self._places.retire(self._pulse.paths, paths)
         self._config = replace(config, agent=self._config.agent, metrics=self._config.metrics)
-        now = asyncio.get_running_loop().time()
-        self._state = policy.reconfigure(self._state, paths, now)
+        self._pulse.reconfigure(paths)
         self._probing.configure(self._config)
         self._look_wanted.set()
         self._board.agent(f"reloaded {config.source}")
@@ -345,11 +296,11 @@ class Agent:
     def snapshot(self) -> Snapshot:
         """What is shown, as of now. On the loop's thread; others read what was published."""
         return self._board.publish(
-            self._state,
+            self._pulse.state,
             self._places.bindings,
             self._meter.figures,
             loader=self._meter.loader,
-            tick_seconds=self._tick_seconds,
+            tick_seconds=self._pulse.seconds,
         )
 
     async def _flows(self, top: int) -> list[FlowView]:

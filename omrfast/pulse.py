@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The core's pulse: counters read when they are due, one step after the other, and what follows."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+
+from omrfast.core import policy
+from omrfast.core.config import PathConfig
+from omrfast.core.state import CoreState, Decision, Event, PathRecord, ProbeOrder, Tick, Wish
+from omrfast.core.types import PathCounters
+
+log = logging.getLogger(__name__)
+
+SHORTEST_WAIT = 0.004
+FAILURES_ENDURED = 10
+RETRY = 0.2
+
+
+class Pulse:
+    """Holds the core's state and steps it; used on the loop's thread only."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        paths: tuple[PathConfig, ...],
+        *,
+        read: Callable[[], Mapping[str, PathCounters]],
+        ask: Callable[[ProbeOrder], None],
+        decided: Callable[[Decision], None],
+        wished: Callable[[], None],
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        """``wished`` is called when ``wishes`` or ``aborts`` have changed; ``failed`` when reading
+        goes on failing."""
+        self._loop = loop
+        self._read = read
+        self._ask = ask
+        self._decided = decided
+        self._wished = wished
+        self._failed = failed
+        self._handle: asyncio.TimerHandle | None = None
+        self._failures = 0
+        self.state: CoreState = policy.start(tuple(PathRecord(path) for path in paths), loop.time())
+        self.wishes: dict[str, Wish] = {}
+        self.aborts: frozenset[str] = frozenset()
+        """Paths that have died since take_aborts()."""
+        self.seconds = 0.0
+        """What the last tick took."""
+
+    @property
+    def paths(self) -> tuple[PathConfig, ...]:
+        return tuple(record.config for record in self.state.paths)
+
+    def reconfigure(self, paths: tuple[PathConfig, ...]) -> None:
+        """Other paths from now on; those known by name keep what is known of them."""
+        self.state = policy.reconfigure(self.state, paths, self._loop.time())
+
+    def take_aborts(self) -> frozenset[str]:
+        aborts, self.aborts = self.aborts, frozenset()
+        return aborts
+
+    def tick(self) -> None:
+        """Read and step. What fails is tried again; failing on and on is told."""
+        started = time.monotonic()
+        try:
+            self.take(Tick(self._read()))
+            self._failures = 0
+        except Exception as error:
+            log.exception("a tick failed")
+            self._failures += 1
+            if self._failures >= FAILURES_ENDURED:
+                self._failed(error)
+            self._handle = self._loop.call_later(RETRY, self.tick)
+        self.seconds = time.monotonic() - started
+
+    def take(self, event: Event) -> None:
+        """One step of the core, and what follows from it."""
+        now = self._loop.time()
+        outcome = policy.step(self.state, event, now)
+        self.state = outcome.state
+        for order in outcome.probes:
+            self._ask(order)
+        for decision in outcome.decisions:
+            self._decided(decision)
+        wishes = dict(outcome.wishes)
+        if wishes != self.wishes or outcome.aborts:
+            self.wishes = wishes
+            self.aborts |= outcome.aborts
+            self._wished()
+        if self._handle is not None:
+            self._handle.cancel()
+        self._handle = self._loop.call_at(max(outcome.wake_at, now + SHORTEST_WAIT), self.tick)
+
+    def close(self) -> None:
+        """No tick from now on."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
