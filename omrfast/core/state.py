@@ -113,6 +113,11 @@ class PathRecord:
     """Of the present state."""
 
     @property
+    def role(self) -> Role:
+        """The operator's word of the moment, else that of the configuration."""
+        return self.config.role if self.override is None else self.override.role
+
+    @property
     def sober(self) -> PathState:
         """The state without a suspicion that is not decided yet."""
         return self.state if self.suspicion is None else self.suspicion.before

@@ -11,7 +11,8 @@ from omrfast.core.types import PathState, Role
 
 PENALTY_DEGRADED = 10_000
 PENALTY_PROBATION = 20_000
-PENALTY_DOWN = 30_000
+PENALTY_FAILING = 30_000
+PENALTY_DOWN = 40_000
 """Above every metric that the configuration admits, and apart from each other."""
 
 _RANK = {
@@ -20,10 +21,12 @@ _RANK = {
     PathState.DEGRADED: 2,
     PathState.PROBATION: 3,
     PathState.FAILING: 4,
-    PathState.UNREACHABLE: 5,
-    PathState.UNKNOWN: 6,
+    PathState.UNKNOWN: 5,
+    PathState.UNREACHABLE: 6,
     PathState.DOWN: 7,
 }
+_DEAD = frozenset({PathState.DOWN, PathState.UNREACHABLE})
+_UNHEARD = _DEAD | {PathState.UNKNOWN}
 
 
 def wishes(state: CoreState, now: float) -> tuple[tuple[str, Wish], ...]:
@@ -31,29 +34,64 @@ def wishes(state: CoreState, now: float) -> tuple[tuple[str, Wish], ...]:
 
     At least one path stays present, without the backup flag that a demotion would give it and
     without a penalty on its routes: the least bad one, if none is good. Nothing is taken away in
-    favour of a path that was never heard.
+    favour of a path that was never heard. The operator's word (``override``) goes before what is
+    measured; a path that is switched off stays nevertheless while no other is left.
     """
-    usable = [record for record in state.paths if record.config.role is not Role.OFF]
-    someone_is_up = any(record.sober is PathState.UP for record in usable)
-    wished = {record.config.name: _alone(record, someone_is_up, now) for record in state.paths}
+    records = _heeded(state.paths, now)
+    usable = [record for record in records if record.role is not Role.OFF]
+    someone_is_up = any(_sober(record) is PathState.UP for record in usable)
+    wished = {record.config.name: _alone(record, someone_is_up, now) for record in records}
     if usable:
         _keep_one(wished, usable, now)
     return tuple(wished.items())
 
 
+def _heeded(paths: tuple[PathRecord, ...], now: float) -> tuple[PathRecord, ...]:
+    """The records, but the operator's OFF for the only path that is left does not count."""
+    others = [record for record in paths if record.role is not Role.OFF]
+    off = [r for r in paths if r.override and r.role is Role.OFF and r.config.role is not Role.OFF]
+    if not off or any(_sober(record) not in _UNHEARD for record in others):
+        return paths
+    kept = min(off, key=lambda record: _order(record, now))
+    if others and _sober(kept) in _DEAD:
+        return paths
+    return tuple(replace(r, override=None) if r is kept else r for r in paths)
+
+
+def _forced(record: PathRecord) -> bool:
+    """To be taken for good, whatever is measured."""
+    return record.override is not None and record.override.role is Role.ACTIVE
+
+
+def _demanded(record: PathRecord) -> bool:
+    """Demoted by the operator."""
+    return (
+        record.override is not None
+        and record.override.role is Role.BACKUP
+        and record.config.role is not Role.BACKUP
+    )
+
+
+def _sober(record: PathRecord) -> PathState:
+    return PathState.UP if _forced(record) else record.sober
+
+
 def _alone(record: PathRecord, someone_is_up: bool, now: float) -> Wish:
     """The wish for a path by its own state."""
-    if record.config.role is Role.OFF:
+    if record.role is Role.OFF:
         return Wish(present=False, penalty=PENALTY_DOWN)
-    backup = record.config.role is Role.BACKUP
-    match record.sober:
+    match _sober(record):
+        case PathState.UP if _demanded(record):
+            return Wish(present=True, backup=True, penalty=PENALTY_DEGRADED)
         case PathState.UP:
-            return Wish(present=True, backup=backup, penalty=0)
+            return Wish(present=True, backup=record.role is Role.BACKUP, penalty=0)
         case PathState.DEGRADED:
             return Wish(present=True, backup=True, penalty=PENALTY_DEGRADED)
         case PathState.PROBATION:
             return Wish(present=record.admitted, backup=True, penalty=PENALTY_PROBATION)
-        case PathState.DOWN:
+        case PathState.FAILING:
+            return Wish(present=True, backup=True, penalty=PENALTY_FAILING)
+        case PathState.DOWN | PathState.UNREACHABLE:
             return Wish(present=False, penalty=PENALTY_DOWN)
     if someone_is_up and now - record.since > limits.UNHEARD:
         return Wish(backup=True, penalty=PENALTY_DEGRADED)
@@ -62,38 +100,42 @@ def _alone(record: PathRecord, someone_is_up: bool, now: float) -> Wish:
 
 def _keep_one(wished: dict[str, Wish], usable: list[PathRecord], now: float) -> None:
     best = min(usable, key=lambda record: _order(record, now))
-    if best.sober is PathState.UNKNOWN:
+    if _sober(best) is PathState.UNKNOWN:
         for record in usable:
-            if record.sober in (PathState.DOWN, PathState.UNKNOWN):
+            if _sober(record) in _UNHEARD:
                 wished[record.config.name] = Wish()
         return
     name = best.config.name
     wish = replace(wished[name], penalty=0)
     if wish.present is False:
-        wish = replace(wish, present=True, backup=best.config.role is Role.BACKUP)
+        wish = replace(wish, present=True, backup=best.role is Role.BACKUP)
     wished[name] = wish
-    if best.sober is PathState.PROBATION and not best.admitted:
+    if _sober(best) is PathState.PROBATION and not best.admitted:
         # It answers, no more: what is left of a dead path goes when this one has proved itself.
         for record in usable:
-            if record.sober is PathState.DOWN:
+            if _sober(record) in _DEAD:
                 other = record.config.name
                 wished[other] = replace(wished[other], present=None)
     carries = any(
-        record.sober is PathState.UP and not wished[record.config.name].backup for record in usable
-    )
-    demoted = any(
-        wished[record.config.name].backup and record.sober is PathState.DEGRADED
+        _sober(record) is PathState.UP and not wished[record.config.name].backup
         for record in usable
     )
-    if not carries and (demoted or best.config.role is Role.ACTIVE):
+    demoted = any(
+        wished[record.config.name].backup
+        and (_demanded(record) or _sober(record) in (PathState.DEGRADED, PathState.FAILING))
+        for record in usable
+    )
+    if not carries and (demoted or best.role is Role.ACTIVE):
         wished[name] = replace(wish, backup=False)
 
 
 def _order(record: PathRecord, now: float) -> tuple[float, ...]:
     """Least is best. Of the dead, the last one to die: it is still there, and may come back."""
+    preferred = 2.0 if _demanded(record) else float(record.role is Role.BACKUP)
+    if _forced(record):
+        return (0.0, preferred)
     rank = max(_RANK[record.state], _RANK[record.sober])
-    preferred = float(record.config.role is Role.BACKUP)
-    if record.state is PathState.DOWN:
+    if record.state in _DEAD:
         return (rank, float(not record.link_up), -record.since)
     if record.state is PathState.UP:
         return (rank, preferred)

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Wishes: what each state and each word of the operator means for endpoints and routes."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from omrfast.core.config import PathConfig
+from omrfast.core.state import CoreState, Override, PathRecord, Wish
+from omrfast.core.types import PathState, Role
+from omrfast.core.wish import (
+    PENALTY_DEGRADED,
+    PENALTY_DOWN,
+    PENALTY_FAILING,
+    PENALTY_PROBATION,
+    wishes,
+)
+
+NOW = 1000.0
+_S = PathState
+UP = Wish(present=True, backup=False, penalty=0)
+STANDBY = Wish(present=True, backup=True, penalty=0)
+GONE = Wish(present=False, penalty=PENALTY_DOWN)
+DEMOTED = Wish(present=True, backup=True, penalty=PENALTY_DEGRADED)
+
+
+def path(
+    name: str,
+    state: PathState = _S.UP,
+    role: Role = Role.ACTIVE,
+    *,
+    word: Role | None = None,
+    since: float = NOW - 100,
+    admitted: bool = False,
+) -> PathRecord:
+    return PathRecord(
+        PathConfig(name, name, role=role),
+        state,
+        since=since,
+        admitted=admitted,
+        override=None if word is None else Override(word, None),
+    )
+
+
+def wished(*records: PathRecord) -> tuple[Wish, ...]:
+    return tuple(wish for _, wish in wishes(CoreState(records, 0.0), NOW))
+
+
+@pytest.mark.parametrize(
+    ("state", "wish"),
+    [
+        (_S.UP, UP),
+        (_S.DEGRADED, DEMOTED),
+        (_S.FAILING, Wish(present=True, backup=True, penalty=PENALTY_FAILING)),
+        (_S.PROBATION, Wish(present=False, backup=True, penalty=PENALTY_PROBATION)),
+        (_S.UNREACHABLE, GONE),
+        (_S.DOWN, GONE),
+    ],
+)
+def test_each_state_beside_a_good_path(state: PathState, wish: Wish) -> None:
+    assert wished(path("one", state), path("two")) == (wish, UP)
+
+
+@pytest.mark.parametrize("state", [_S.DEGRADED, _S.FAILING, _S.UNREACHABLE, _S.DOWN])
+def test_a_backup_takes_over(state: PathState) -> None:
+    one, two = wished(path("one", state), path("two", role=Role.BACKUP))
+    assert one.backup is not False
+    assert two == (STANDBY if state in (_S.DOWN, _S.UNREACHABLE) else UP)
+
+
+@pytest.mark.parametrize(
+    ("better", "worse"),
+    [
+        (_S.DEGRADED, _S.FAILING),
+        (_S.FAILING, _S.UNREACHABLE),
+        (_S.FAILING, _S.DOWN),
+        (_S.UNREACHABLE, _S.DOWN),
+    ],
+)
+def test_of_two_bad_paths_the_better_one_carries(better: PathState, worse: PathState) -> None:
+    two, one = wished(path("two", worse), path("one", better))
+    assert one == UP
+    assert two.present is False or two.backup is True
+    assert two.penalty
+
+
+def test_penalties_keep_the_order_of_the_states() -> None:
+    penalties = [0, PENALTY_DEGRADED, PENALTY_PROBATION, PENALTY_FAILING, PENALTY_DOWN]
+    assert all(b - a >= 10_000 for a, b in pairwise(penalties))
+
+
+@pytest.mark.parametrize("state", [_S.UNKNOWN, _S.UP, _S.DEGRADED, _S.UNREACHABLE, _S.DOWN])
+def test_active_by_the_operator_is_taken_for_good(state: PathState) -> None:
+    for role in Role:
+        assert wished(path("one", state, role, word=Role.ACTIVE), path("two"))[0] == UP
+
+
+def test_backup_by_the_operator() -> None:
+    one, two = wished(path("one", word=Role.BACKUP), path("two"))
+    assert (one, two) == (DEMOTED, UP)
+    one, two = wished(path("one", word=Role.BACKUP), path("two", role=Role.BACKUP))
+    assert (one, two) == (DEMOTED, UP), "the backup takes over"
+    one, two = wished(path("one", role=Role.BACKUP, word=Role.BACKUP), path("two"))
+    assert (one, two) == (STANDBY, UP)
+    one, two = wished(path("one", word=Role.BACKUP), path("two", _S.DOWN))
+    assert (one, two) == (UP, GONE), "the last one that lives carries"
+    one, two = wished(path("one", _S.DOWN, word=Role.BACKUP), path("two"))
+    assert (one, two) == (GONE, UP), "its state still counts"
+    one, two = wished(path("one", role=Role.OFF, word=Role.BACKUP), path("two"))
+    assert (one, two) == (DEMOTED, UP)
+
+
+@pytest.mark.parametrize("state", [_S.UP, _S.DEGRADED, _S.DOWN, _S.UNKNOWN])
+def test_off_by_the_operator_where_another_is_left(state: PathState) -> None:
+    assert wished(path("one", state, word=Role.OFF), path("two"))[0] == GONE
+    for other in (_S.DEGRADED, _S.FAILING, _S.PROBATION):
+        one, two = wished(path("one", state, word=Role.OFF), path("two", other))
+        assert one == GONE
+        assert two.penalty == 0
+        assert two.present is True or other is _S.PROBATION
+
+
+@pytest.mark.parametrize("other", [_S.DOWN, _S.UNREACHABLE, _S.UNKNOWN])
+def test_off_by_the_operator_waits_while_no_other_is_left(other: PathState) -> None:
+    one, two = wished(path("one", word=Role.OFF), path("two", other))
+    assert one == UP
+    if other is not _S.UNKNOWN:
+        assert two == GONE
+
+
+def test_off_for_all_keeps_the_best_and_off_for_the_dead_keeps_the_other() -> None:
+    one, two = wished(path("one", _S.DEGRADED, word=Role.OFF), path("two", word=Role.OFF))
+    assert (one, two) == (GONE, UP)
+    one, two = wished(path("one", _S.DOWN, word=Role.OFF), path("two", _S.DOWN))
+    assert one == GONE
+    assert two == UP
+
+
+def test_off_by_the_configuration_is_final() -> None:
+    assert wished(path("one", role=Role.OFF), path("two", _S.DOWN)) == (GONE, UP)
+
+
+records = st.builds(
+    path,
+    st.just(""),
+    st.sampled_from([s for s in PathState if s is not _S.SUSPECT]),
+    st.sampled_from(Role),
+    word=st.sampled_from([None, *Role]),
+    since=st.floats(0, NOW),
+    admitted=st.booleans(),
+)
+
+
+@given(st.lists(records, min_size=1, max_size=4))
+def test_something_is_always_left(drawn: list[PathRecord]) -> None:
+    """As long as a path may be used at all, one is not taken away and has no penalty."""
+    given_wishes = wished(
+        *(
+            PathRecord(
+                PathConfig(str(n), str(n), role=r.config.role),
+                r.state,
+                r.since,
+                admitted=r.admitted,
+                override=r.override,
+            )
+            for n, r in enumerate(drawn)
+        )
+    )
+    word_or_role = [(r.role, r.config.role) for r in drawn]
+    if any(role is not Role.OFF or configured is not Role.OFF for role, configured in word_or_role):
+        assert any(w.present is not False and not w.penalty for w in given_wishes)
+    for record, wish in zip(drawn, given_wishes, strict=True):
+        if record.config.role is Role.OFF and record.override is None:
+            assert wish == GONE
