@@ -141,6 +141,7 @@ class Agent:
             read=self._meter.read,
             ask=lambda order: self._probing.send(order),
             decided=self._board.decided,
+            troubled=self._board.trouble,
             wished=self._pass_wanted.set,
             failed=self._fail,
         )
@@ -236,9 +237,9 @@ class Agent:
                     self._look_wanted.set()
             self._pass_wanted.clear()
             aborts = self._pulse.take_aborts()
-            reasons = {r.config.name: r.reason for r in self._pulse.state.paths}
+            causes = self._board.take_causes(self._pulse.state)
             paths, bindings, wishes = self._places.all(self._pulse.paths, self._pulse.wishes)
-            await self._reconciler.run(paths, bindings, self._servers(), wishes, reasons, aborts)
+            await self._reconciler.run(paths, bindings, self._servers(), wishes, causes, aborts)
 
     async def _looks(self) -> None:
         while True:
@@ -297,6 +298,7 @@ class Agent:
         """What is shown, as of now. On the loop's thread; others read what was published."""
         return self._board.publish(
             self._pulse.state,
+            self._pulse.wishes,
             self._places.bindings,
             self._meter.figures,
             loader=self._meter.loader,

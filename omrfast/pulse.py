@@ -31,15 +31,17 @@ class Pulse:
         read: Callable[[], Mapping[str, PathCounters]],
         ask: Callable[[ProbeOrder], None],
         decided: Callable[[Decision], None],
+        troubled: Callable[[str | None], None],
         wished: Callable[[], None],
         failed: Callable[[BaseException], None],
     ) -> None:
-        """``wished`` is called when ``wishes`` or ``aborts`` have changed; ``failed`` when reading
-        goes on failing."""
+        """``wished`` is called when ``wishes`` or ``aborts`` have changed; ``troubled`` with the
+        local trouble after every step; ``failed`` when reading goes on failing."""
         self._loop = loop
         self._read = read
         self._ask = ask
         self._decided = decided
+        self._troubled = troubled
         self._wished = wished
         self._failed = failed
         self._handle: asyncio.TimerHandle | None = None
@@ -84,6 +86,7 @@ class Pulse:
         self.state = outcome.state
         for order in outcome.probes:
             self._ask(order)
+        self._troubled(outcome.state.trouble)
         for decision in outcome.decisions:
             self._decided(decision)
         wishes = dict(outcome.wishes)

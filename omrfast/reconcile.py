@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 
 from omrfast.act.apply import Actuator
 from omrfast.act.errors import ActionError
+from omrfast.core.cause import Cause
 from omrfast.core.config import PathConfig
 from omrfast.core.operations import (
     AbortHandshakes,
@@ -75,6 +76,15 @@ def baseline_of(ledger: Ledger) -> Baseline:
     return Baseline(endpoints, metrics)
 
 
+def _decided(causes: Mapping[str, Cause]) -> dict[str, Cause]:
+    return {name: cause for name, cause in causes.items() if cause.decided_at is not None}
+
+
+def _since(at: float | None, now: float) -> float | None:
+    """Milliseconds."""
+    return None if at is None else round((now - at) * 1e3, 3)
+
+
 class Reconciler:
     """Brings endpoints and routes to what is wished; one pass at a time."""
 
@@ -93,6 +103,10 @@ class Reconciler:
         self._acted = acted
         self._aborts: frozenset[str] = frozenset()
         """Paths that died and whose handshakes are still to be aborted."""
+        self._causes: dict[str, Cause] = {}
+        """Of what is still to be done, by path: decisions of this pass, and what failed before."""
+        self._failed: set[str] = set()
+        """Paths of which an operation of this pass failed."""
         self._pass = asyncio.Lock()
         self._complaints: set[str] = set()
         self._unmanaged: set[str] = set()
@@ -111,19 +125,24 @@ class Reconciler:
         bindings: tuple[Binding, ...],
         servers: tuple[str, ...],
         wishes: Mapping[str, Wish],
-        reasons: Mapping[str, str],
+        causes: Mapping[str, Cause],
         aborts: frozenset[str] = frozenset(),
     ) -> None:
         """One pass. What fails is logged once and tried again by the next pass."""
         async with self._pass:
             self._aborts |= aborts
+            self._causes = {**causes, **_decided(self._causes), **_decided(causes)}
             try:
                 observed = await self._actuator.observe(paths, servers)
                 self._tell_unmanaged()
                 baseline = learn(baseline_of(self._ledger), bindings, observed)
                 operations = plan(bindings, wishes, baseline, observed, self._aborts)
                 self._aborts = frozenset()
-                await self._apply(operations, observed, reasons)
+                self._failed.clear()
+                await self._apply(operations, observed)
+                self._causes = {
+                    name: cause for name, cause in self._causes.items() if name in self._failed
+                }
                 if not operations:
                     self._ledger.settle(observed)
                     self._complaints.clear()
@@ -132,15 +151,12 @@ class Reconciler:
                 self._complain(str(error))
 
     async def _apply(
-        self,
-        operations: tuple[tuple[str, Operation], ...],
-        observed: Observed,
-        reasons: Mapping[str, str],
+        self, operations: tuple[tuple[str, Operation], ...], observed: Observed
     ) -> None:
         """In order; but a removal, which may block after it took effect, holds up nothing."""
         removals = []
         for path, operation in operations:
-            one = self._apply_one(path, operation, observed, reasons.get(path, ""))
+            one = self._apply_one(path, operation, observed)
             if isinstance(operation, DeleteEndpoint):
                 removals.append(asyncio.ensure_future(one))
                 await asyncio.sleep(0)
@@ -148,9 +164,7 @@ class Reconciler:
                 await one
         await asyncio.gather(*removals)
 
-    async def _apply_one(
-        self, path: str, operation: Operation, observed: Observed, reason: str
-    ) -> None:
+    async def _apply_one(self, path: str, operation: Operation, observed: Observed) -> None:
         took = 0.0
         if self._dry_run:
             if operation in self._said:
@@ -162,10 +176,21 @@ class Reconciler:
                 took = await self._actuator.apply(operation)
             except (ActionError, LedgerError) as error:
                 self._complain(str(error))
+                self._failed.add(path)
                 return
             finally:
                 self._ledger.done(operation)
-        action = ActionView(time.time(), path, kind_of(operation), reason, round(took * 1e3, 3))
+        cause = self._causes.get(path, Cause(""))
+        now = time.monotonic()
+        action = ActionView(
+            time.time(),
+            path,
+            kind_of(operation),
+            cause.reason,
+            round(took * 1e3, 3),
+            _since(cause.decided_at, now),
+            _since(cause.sign_at, now),
+        )
         self._acted(action, describe(operation))
 
     def _tell_unmanaged(self) -> None:

@@ -67,6 +67,26 @@ class RttView:
 
 
 @dataclass(frozen=True, slots=True)
+class OverrideView:
+    """The operator's word for a path."""
+
+    role: str
+    left_s: float | None
+    """Seconds that it is still good for; None: until told otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceView:
+    """The numbers behind a state or a decision."""
+
+    what: str
+    measured: float | None
+    limit: float | None
+    unit: str | None
+    """ms, % or x (a factor); None without a number."""
+
+
+@dataclass(frozen=True, slots=True)
 class PathView:
     """One path of `omrfast status --json`; the member names are the interface."""
 
@@ -84,6 +104,18 @@ class PathView:
     tx_segments: int
     retransmitted_segments: int
     subflows: int
+    objective: str
+    override: OverrideView | None
+    penalty: float
+    """Demotions of late; each halves every ``half_life``."""
+    endpoint: str | None
+    """What is wished: active, backup or absent; None: it is left as it is."""
+    routes_behind: bool | None
+    """Wished: behind those of the other paths; None: they are left as they are."""
+    probe_budget: int | None
+    """Bytes that they may take in 30 days; None: no bound."""
+    evidence: EvidenceView | None
+    """Of the present state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +129,11 @@ class ActionView:
     """backup, nobackup, delete, add, metric, abort; see ACTION_KINDS."""
     reason: str
     took_ms: float
+    """The kernel's call; a removal took effect well before its call came back."""
+    decision_ms: float | None = None
+    """From the decision until the call came back; None: no decision brought it."""
+    sign_ms: float | None = None
+    """From the first sign of what the decision was about until the call came back."""
 
 
 ACTION_KINDS = ("backup", "nobackup", "delete", "add", "metric", "abort")
@@ -109,17 +146,26 @@ class EventView:
     at: float
     """Unix time."""
     kind: str
-    """decision, action, subflow, agent."""
+    """decision, server, action, subflow, agent."""
     path: str | None
     message: str
     details: tuple[tuple[str, str | float | int | None], ...] = ()
+    server: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ServerView:
-    """One address of a configured server, over the flows of all paths that are not closed."""
+    """A configured server, over the flows of all paths to all its addresses that are not closed."""
 
+    name: str
+    state: str
+    since_s: float
+    reason: str
+    unreachable_on: tuple[str, ...]
+    """Paths that live and on which it does not answer, while it does on another."""
+    addresses: tuple[str, ...]
     address: str
+    """The first of them."""
     flows: int
     subflows: int
     handshakes: int
@@ -129,6 +175,23 @@ class ServerView:
     rtt_min_ms: float | None
     silent_s: float | None
     """Since anything last arrived from it; None: nothing yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class TroubleView:
+    """Local trouble: every path went silent at once."""
+
+    reason: str
+    since_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class DelaysView:
+    """How long something took, each time: a cumulative histogram."""
+
+    buckets: tuple[tuple[float, int], ...] = ()
+    """(upper bound in seconds, times up to it); the last bound is infinite."""
+    sum_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +212,11 @@ class Snapshot:
     """((path, state entered), times since start)."""
     action_counts: tuple[tuple[tuple[str, str], int], ...] = ()
     """((path, kind), times since start)."""
+    decision_delays: tuple[tuple[str, DelaysView], ...] = ()
+    """Per path name, since start: from a decision until each action that it brought was applied."""
+    sign_delays: tuple[tuple[str, DelaysView], ...] = ()
+    """The same from the first sign of what the decision was about."""
+    trouble: TroubleView | None = None
     flows: int = 0
     flow_capacity: int = 0
     tick_seconds: float = 0.0

@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from omrfast import __version__
+from omrfast.core import evidence
+from omrfast.core.cause import Cause, causes
 from omrfast.core.plan import Binding
-from omrfast.core.state import CoreState, Decision
+from omrfast.core.state import CoreState, Decision, Wish
 from omrfast.core.types import PathState
 from omrfast.core.views import ActionView, EventView, Snapshot
 from omrfast.dataplane.flows import PathEvent
@@ -47,23 +49,64 @@ def _endpoint(address: str, port: int) -> str:
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
+def _numbers(decision: Decision) -> tuple[tuple[str, str | float | None], ...]:
+    """What was measured, against which limit, and how long after the first sign."""
+    if decision.evidence is None:
+        return ()
+    found = evidence.shown(decision.evidence)
+    sign = decision.evidence.sign_at
+    return (
+        ("what", found.what),
+        ("measured", found.measured),
+        ("limit", found.limit),
+        ("unit", found.unit),
+        ("sign_ms", None if sign is None else round((decision.at - sign) * 1e3, 3)),
+    )
+
+
 class Board:
     """Used on the loop's thread; ``published`` may be read from any."""
 
     def __init__(self, *, dry_run: bool) -> None:
         self._dry_run = dry_run
         self._history = History()
+        self._fresh: dict[str, Decision] = {}
+        self._trouble: str | None = None
         self.events = EventLog()
         self.published = Snapshot(__version__, 0.0, "")
 
     def decided(self, decision: Decision) -> None:
-        """A path entered another state. Suspicions that come to nothing are kept out of the log."""
-        self._history.decided(decision)
+        """A path or a server entered another state, or the operator's word for it ran out.
+
+        Suspicions that come to nothing are kept out of the log.
+        """
         passing = PathState.SUSPECT in (decision.before, decision.state)
         level = logging.DEBUG if passing and decision.state is not PathState.DOWN else logging.INFO
         text = f"{decision.before} -> {decision.state}: {decision.reason}"
-        log.log(level, "path %s: %s", decision.path, text)
-        self.events.append(EventView(time.time(), "decision", decision.path, text))
+        numbers = _numbers(decision)
+        if decision.server:
+            log.log(level, "server %s: %s", decision.server, text)
+            event = EventView(time.time(), "server", None, text, numbers, decision.server)
+        else:
+            self._history.decided(decision)
+            self._fresh[decision.path] = decision
+            log.log(level, "path %s: %s", decision.path, text)
+            event = EventView(time.time(), "decision", decision.path, text, numbers)
+        self.events.append(event)
+
+    def take_causes(self, state: CoreState) -> dict[str, Cause]:
+        """What a pass of the reconciler is for, by path: the decisions since the last one."""
+        fresh, self._fresh = self._fresh, {}
+        return causes(state.paths, fresh)
+
+    def trouble(self, text: str | None) -> None:
+        """Local trouble, as of now; None: there is none."""
+        if text == self._trouble:
+            return
+        self._trouble = text
+        words = "local trouble is over" if text is None else f"local trouble: {text}"
+        log.warning("%s", words)
+        self.events.append(EventView(time.time(), "agent", None, words))
 
     def acted(self, action: ActionView, what: str) -> None:
         """An operation was applied, or left out because this is a dry run."""
@@ -75,7 +118,12 @@ class Board:
         else:
             log.info("path %s: %s in %.1f ms (%s)", action.path, what, action.took_ms, reason)
         self._history.acted(action)
-        details = (("reason", reason), ("took_ms", action.took_ms))
+        details = (
+            ("reason", reason),
+            ("took_ms", action.took_ms),
+            ("decision_ms", action.decision_ms),
+            ("sign_ms", action.sign_ms),
+        )
         self.events.append(EventView(action.at, "action", action.path, what, details))
 
     def flow(self, path: str, event: PathEvent) -> None:
@@ -90,6 +138,7 @@ class Board:
     def publish(
         self,
         state: CoreState,
+        wishes: Mapping[str, Wish],
         bindings: Mapping[str, Binding],
         figures: Figures,
         *,
@@ -99,6 +148,7 @@ class Board:
         """Make the Snapshot of now."""
         self.published = build(
             state,
+            wishes,
             bindings,
             figures,
             self._history,

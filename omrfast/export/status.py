@@ -34,14 +34,19 @@ def status_json(snapshot: Snapshot) -> Json:
         "paths": [path_json(path) for path in snapshot.paths],
         "actions": [action_json(action) for action in snapshot.actions],
         "servers": [asdict(server) for server in snapshot.servers],
+        "trouble": None if snapshot.trouble is None else asdict(snapshot.trouble),
     }
 
 
 def usable(status: Json) -> bool:
     """Whether a status has at least one path that may carry traffic now."""
-    return any(
-        path["state"] in USABLE and path["role"] != Role.OFF.value for path in status["paths"]
-    )
+    return any(path["state"] in USABLE and _role(path) != Role.OFF for path in status["paths"])
+
+
+def _role(path: Json) -> str:
+    """The one that counts: the operator's word comes before the configuration."""
+    word = path["override"]
+    return str(path["role"] if word is None else word["role"])
 
 
 def health_json(snapshot: Snapshot) -> Json:

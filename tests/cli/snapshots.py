@@ -3,19 +3,30 @@
 
 from __future__ import annotations
 
+import math
+
 from omrfast.core.types import PathCounters
 from omrfast.core.views import (
     ActionView,
+    DelaysView,
     EventView,
+    EvidenceView,
     FlowView,
+    OverrideView,
     PathView,
     RttView,
     ServerView,
     Snapshot,
+    TroubleView,
 )
 
 
-def path(name: str = "fibre", state: str = "up", role: str = "active") -> PathView:
+def path(
+    name: str = "fibre",
+    state: str = "up",
+    role: str = "active",
+    override: OverrideView | None = None,
+) -> PathView:
     return PathView(
         name=name,
         interface="wan0",
@@ -31,6 +42,13 @@ def path(name: str = "fibre", state: str = "up", role: str = "active") -> PathVi
         tx_segments=10,
         retransmitted_segments=1,
         subflows=3,
+        objective="latency",
+        override=override,
+        penalty=1.25,
+        endpoint="active",
+        routes_behind=False,
+        probe_budget=None,
+        evidence=EvidenceView("good", 5012.0, 5000.0, "ms"),
     )
 
 
@@ -50,7 +68,31 @@ def unmeasured(name: str = "lte") -> PathView:
         tx_segments=0,
         retransmitted_segments=0,
         subflows=0,
+        objective="throughput",
+        override=None,
+        penalty=0.0,
+        endpoint=None,
+        routes_behind=None,
+        probe_budget=5_000_000,
+        evidence=None,
     )
+
+
+SERVER = ServerView(
+    name="vps",
+    state="up",
+    since_s=60.0,
+    reason="answers",
+    unreachable_on=("lte",),
+    addresses=("203.0.113.1", "2001:db8::1"),
+    address="203.0.113.1",
+    flows=4,
+    subflows=3,
+    handshakes=1,
+    rtt_mean_ms=41.2,
+    rtt_min_ms=40.0,
+    silent_s=0.25,
+)
 
 
 def snapshot(*paths: PathView) -> Snapshot:
@@ -72,12 +114,15 @@ def snapshot(*paths: PathView) -> Snapshot:
         uptime_s=99.5,
         loader="prebuilt",
         paths=paths or (path(), unmeasured()),
-        servers=(ServerView("203.0.113.1", 4, 3, 1, 41.2, 40.0, 0.25),),
-        actions=(ActionView(1.7e9, "fibre", "backup", "rtt 341 ms > 250 ms", 0.3),),
+        servers=(SERVER,),
+        actions=(ActionView(1.7e9, "fibre", "backup", "rtt 341 ms > 250 ms", 0.3, 1.5, 801.5),),
         counters=(("fibre", counters), ("lte", PathCounters())),
         rtt_buckets=(("fibre", ((0.032768, 1), (0.065536, 6), (33.554432, 7))), ("lte", ())),
         transitions=((("fibre", "up"), 2), (("fibre", "degraded"), 1)),
         action_counts=((("fibre", "backup"), 1),),
+        decision_delays=(("fibre", DelaysView(((0.01, 3), (0.1, 3), (math.inf, 4)), 0.52)),),
+        sign_delays=(("fibre", DelaysView(((0.01, 0), (0.1, 2), (math.inf, 4)), 1.7)),),
+        trouble=TroubleView("all paths silent at once", 4.5),
         flows=12,
         flow_capacity=65536,
         tick_seconds=0.0004,

@@ -8,6 +8,7 @@ import json
 import pytest
 from snapshots import EVENT, FLOW, path, snapshot, unmeasured
 
+from omrfast.core.views import OverrideView
 from omrfast.export.status import event_json, flow_json, status_json, usable
 
 INTERFACE = {
@@ -37,10 +38,23 @@ INTERFACE = {
             "tx_segments": 10,
             "retransmitted_segments": 1,
             "subflows": 3,
+            "objective": "latency",
+            "override": {"role": "backup", "left_s": 590.0},
+            "penalty": 1.25,
+            "endpoint": "active",
+            "routes_behind": False,
+            "probe_budget": None,
+            "evidence": {"what": "good", "measured": 5012.0, "limit": 5000.0, "unit": "ms"},
         }
     ],
     "servers": [
         {
+            "name": "vps",
+            "state": "up",
+            "since_s": 60.0,
+            "reason": "answers",
+            "unreachable_on": ["lte"],
+            "addresses": ["203.0.113.1", "2001:db8::1"],
             "address": "203.0.113.1",
             "flows": 4,
             "subflows": 3,
@@ -57,19 +71,27 @@ INTERFACE = {
             "kind": "backup",
             "reason": "rtt 341 ms > 250 ms",
             "took_ms": 0.3,
+            "decision_ms": 1.5,
+            "sign_ms": 801.5,
         }
     ],
+    "trouble": {"reason": "all paths silent at once", "since_s": 4.5},
 }
 
 
 def test_status_is_exactly_the_interface() -> None:
-    assert json.loads(json.dumps(status_json(snapshot(path())))) == INTERFACE
+    shown = path(override=OverrideView("backup", 590.0))
+    assert json.loads(json.dumps(status_json(snapshot(shown)))) == INTERFACE
 
 
 def test_unknown_values_are_null() -> None:
     (lte,) = json.loads(json.dumps(status_json(snapshot(unmeasured()))))["paths"]
     assert lte["rtt_ms"] == dict.fromkeys(("smoothed", "min", "variation", "jitter", "p50", "p99"))
     assert lte["loss_ratio"] is None
+    assert lte["override"] is None
+    assert lte["endpoint"] is None
+    assert lte["routes_behind"] is None
+    assert lte["evidence"] is None
 
 
 @pytest.mark.parametrize(
@@ -83,11 +105,24 @@ def test_unknown_values_are_null() -> None:
         ("down", "active", False),
         ("probation", "active", False),
         ("unknown", "active", False),
+        ("failing", "active", False),
+        ("unreachable", "active", False),
     ],
 )
 def test_usable(state: str, role: str, expected: bool) -> None:
     bad = path("other", state="down")
     assert usable(status_json(snapshot(bad, path(state=state, role=role)))) is expected
+
+
+@pytest.mark.parametrize(
+    ("role", "word", "expected"),
+    [("active", "off", False), ("off", "active", True), ("off", "backup", True)],
+)
+def test_the_operators_word_comes_before_the_configuration(
+    role: str, word: str, expected: bool
+) -> None:
+    shown = path(role=role, override=OverrideView(word, None))
+    assert usable(status_json(snapshot(shown))) is expected
 
 
 def test_no_path_is_not_usable() -> None:
@@ -114,4 +149,5 @@ def test_event_details_are_an_object() -> None:
         "path": "fibre",
         "message": "fibre: up → degraded",
         "details": {"rtt_ms": 341.0},
+        "server": None,
     }

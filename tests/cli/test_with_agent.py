@@ -110,7 +110,8 @@ def router(tmp_path: Path) -> Iterator[Router]:
 def test_status_of_a_real_agent(router: Router) -> None:
     router.start()
     status = router.json("status")
-    assert list(status) == ["version", "uptime_s", "loader", "paths", "actions", "servers"]
+    keys = ["version", "uptime_s", "loader", "paths", "actions", "servers", "trouble"]
+    assert list(status) == keys
     assert [path["name"] for path in status["paths"]] == ["wan1", "wan2"]
     assert status["loader"] in ("prebuilt", "bcc")
     assert {path["address"] for path in status["paths"]} == {"192.0.2.1", "192.0.2.2"}
