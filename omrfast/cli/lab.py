@@ -182,7 +182,7 @@ def _demo(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from omrfast.lab.report import action_table, event_table, wide_console
+    from omrfast.lab.report import action_table, decision_table, event_table, wide_console
     from omrfast.lab.runner import run
     from omrfast.lab.scenario import SCENARIOS
     from omrfast.lab.topology import end_on_signals
@@ -206,5 +206,6 @@ def _run(args: argparse.Namespace) -> int:
     console = wide_console()
     console.print(event_table(result))
     if result.agent:
+        console.print(decision_table(result))
         console.print(action_table(result))
     return FINE

@@ -15,10 +15,12 @@ from omrfast.export import client
 from omrfast.export.control import ControlError
 from omrfast.lab import netns
 from omrfast.lab.devices import LabError
-from omrfast.lab.topology import Lab, server_address, uplink_address
+from omrfast.lab.topology import Lab, uplink_address
 
 Overrides = Mapping[str, Mapping[str, Any]]
-"""Keys of the plain sections of the configuration: {"quality": {"recover_after": "3s"}}."""
+"""What differs from the generated configuration: keys of a plain section, {"quality":
+{"recover_after": "3s"}}, or names in a list of sections and their keys, {"path": {"wan1": {"role":
+"off"}}, "probe": {"web": {"kind": "http", "target": "http://203.0.113.10/"}}}."""
 
 AGENT_CONFIG = "agent.toml"
 """File name in the lab's directory."""
@@ -64,25 +66,33 @@ class Agent:
         spec = self._lab.spec
         plain: dict[str, Any] = {
             "agent": {"run_dir": self.run_dir, "state_dir": str(self._lab.directory / "state")},
-            "quality": {},
-            "metrics": {},
+        }
+        named: dict[str, dict[str, dict[str, Any]]] = {
+            "path": {
+                f"wan{n}": {
+                    "interface": f"wan{n}",
+                    "address": uplink_address(n),
+                    "role": uplink.role,
+                }
+                for n, uplink in enumerate(spec.uplinks, 1)
+            },
+            "server": {
+                f"vps{v}": {"addresses": self._lab.server_addresses(v)}
+                for v in range(1, spec.servers + 1)
+            },
+            "probe": {},
         }
         for section, keys in overrides.items():
-            plain[section] = plain[section] | dict(keys)
-        paths = [
-            {
-                "name": f"wan{n}",
-                "interface": f"wan{n}",
-                "address": uplink_address(n),
-                "role": uplink.role,
-            }
-            for n, uplink in enumerate(spec.uplinks, 1)
-        ]
-        servers = [
-            {"name": f"vps{v}", "addresses": [server_address(v)]}
-            for v in range(1, spec.servers + 1)
-        ]
-        self.config_path.write_text(_toml(plain | {"path": paths, "server": servers}))
+            if section in named:
+                for name, own in keys.items():
+                    named[section][name] = named[section].get(name, {}) | dict(own)
+            else:
+                plain[section] = plain.get(section, {}) | dict(keys)
+        lists = {
+            section: [{"name": name} | keys for name, keys in entries.items()]
+            for section, entries in named.items()
+        }
+        self.config_path.write_text(_toml(plain | lists))
 
     # --- life ---
 
@@ -136,6 +146,11 @@ class Agent:
             self._process = None
 
     # --- what it says ---
+
+    def events(self) -> list[dict[str, Any]]:
+        """What it has decided, done and noticed, oldest first; ControlError if it is silent."""
+        told: list[dict[str, Any]] = client.request(self.run_dir, "events", timeout=2.0)
+        return told
 
     def status(self) -> dict[str, Any] | None:
         """Its answer to ``status``; None while it does not answer."""

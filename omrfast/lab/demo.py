@@ -7,7 +7,7 @@ import json
 import time
 from pathlib import Path
 
-from omrfast.lab.report import action_table, event_table, wide_console
+from omrfast.lab.report import action_table, decision_table, event_table, wide_console
 from omrfast.lab.result import Result
 from omrfast.lab.runner import run
 from omrfast.lab.scenario import Scenario
@@ -41,6 +41,7 @@ def compare(scenario: Scenario, out: Path) -> int:
     result = _run(scenario, True, "2 of 2")
     console = wide_console()
     console.print(event_table(result, without))
+    console.print(decision_table(result))
     console.print(action_table(result))
     progress("drawing ...")
     draw(result, without, scenario, out)

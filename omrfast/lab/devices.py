@@ -73,7 +73,7 @@ def set_up(device: str) -> None:
 
 
 def address(namespace: str, device: str, *prefixes: str) -> None:
-    """Add addresses in CIDR form; IPv6 without duplicate address detection."""
+    """Add addresses in CIDR form unless there; IPv6 without duplicate address detection."""
 
     def body() -> None:
         with IPRoute() as ip:
@@ -82,7 +82,7 @@ def address(namespace: str, device: str, *prefixes: str) -> None:
                 at = ipaddress.ip_interface(text)
                 extra = {"flags": IFA_F_NODAD} if at.version == 6 else {}
                 length = at.network.prefixlen
-                ip.addr("add", index=index, address=str(at.ip), prefixlen=length, **extra)
+                ip.addr("replace", index=index, address=str(at.ip), prefixlen=length, **extra)
 
     netns.call(namespace, body)
 
@@ -90,7 +90,7 @@ def address(namespace: str, device: str, *prefixes: str) -> None:
 def route(
     namespace: str, destination: str, gateway: str, device: str | None = None, **how: Any
 ) -> None:
-    """Add a route; ``how``: priority (the metric), table."""
+    """Add a route unless it is there; ``how``: priority (the metric), table."""
 
     def body() -> None:
         with IPRoute() as ip:
@@ -98,7 +98,7 @@ def route(
                 how["oif"] = ip.link_lookup(ifname=device)[0]
             if ipaddress.ip_address(gateway).version == 6:
                 how["family"] = socket.AF_INET6
-            ip.route("add", dst=destination, gateway=gateway, **how)
+            ip.route("replace", dst=destination, gateway=gateway, **how)
 
     netns.call(namespace, body)
 

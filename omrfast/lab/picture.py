@@ -147,14 +147,14 @@ def _mark_changes(axes: Any, result: Result, labels: bool) -> None:
     bad_since: dict[str, float] = {}
     for event in result.events:
         if event.bad:
-            bad_since[event.uplink] = event.at
+            bad_since[event.where] = event.at
         else:
-            begin = bad_since.pop(event.uplink, event.at)
+            begin = bad_since.pop(event.where, event.at)
             axes.axvspan(begin, event.at, color="#d1495b", alpha=0.08, lw=0)
         axes.axvline(event.at, color="#555555", lw=0.8, ls=":")
         if labels:
             axes.annotate(
-                f"{event.uplink} {event.label}",
+                f"{event.where} {event.label}",
                 (event.at, 1.0),
                 xycoords=("data", "axes fraction"),
                 xytext=(3, 4),

@@ -50,7 +50,7 @@ def event_table(result: Result, other: Result | None = None) -> Table:
 def _event_row(
     result: Result, event: EventResult, twin: EventResult | None, messages: list[str]
 ) -> list[str]:
-    row = [f"{event.at:.0f} s", f"{event.uplink} {event.label}"]
+    row = [f"{event.at:.0f} s", f"{event.where} {event.label}"]
     row += [
         _beside(event.stalls[s.name], twin.stalls[s.name] if twin else None) for s in result.streams
     ]
@@ -60,6 +60,16 @@ def _event_row(
     if result.agent:
         row += [_ms(event.demoted), _ms(event.first_action)]
     return row
+
+
+def decision_table(result: Result) -> Table:
+    """What the agent made of it."""
+    shown = Table(title="What the agent decided", title_justify="left", header_style="bold")
+    for header in ("at", "about", "decision"):
+        shown.add_column(header)
+    for decision in result.decisions:
+        shown.add_row(f"{decision.at:.2f} s", decision.subject, decision.text)
+    return shown
 
 
 def action_table(result: Result) -> Table:

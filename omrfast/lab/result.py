@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-DEMOTED = ("degraded", "down", "probation")
+DEMOTED = ("degraded", "failing", "unreachable", "down", "probation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class EventResult:
 
     at: float
     """When it really happened."""
-    uplink: str
+    where: str
     label: str
     bad: bool
     stalls: Mapping[str, float]
@@ -71,6 +71,14 @@ class ActionResult:
 
 
 @dataclass(frozen=True, slots=True)
+class DecisionResult:
+    at: float
+    subject: str
+    """A path, a server, or "agent" for what concerns all."""
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """A run; ``to_json`` is plain data."""
 
@@ -83,6 +91,8 @@ class Result:
     streams: tuple[StreamResult, ...]
     paths: Mapping[str, tuple[PathSample, ...]] = field(default_factory=dict)
     actions: tuple[ActionResult, ...] = ()
+    decisions: tuple[DecisionResult, ...] = ()
+    """Without suspicions that came to nothing."""
     links: Mapping[str, Mapping[str, Mapping[str, int]]] = field(default_factory=dict)
     """Counters of the emulator: link, direction, counter."""
     agent_log: str = ""
@@ -107,3 +117,17 @@ def acted_after(
     """Seconds from ``at`` to the end of the first action on a path before ``until``."""
     times = [a.at - at for a in actions if a.path == path and at <= a.at < until]
     return min(times, default=None)
+
+
+def decisive(told: Iterable[DecisionResult]) -> list[DecisionResult]:
+    """Without the suspicions and the returns from those that came to nothing."""
+    kept: list[DecisionResult] = []
+    before: dict[str, str] = {}
+    for decision in told:
+        left, arrow, rest = decision.text.partition(" -> ")
+        state = rest.partition(":")[0]
+        if arrow and state == "suspect":
+            before[decision.subject] = left
+        elif not (arrow and left == "suspect" and state == before.get(decision.subject)):
+            kept.append(decision)
+    return kept

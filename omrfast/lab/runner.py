@@ -19,14 +19,17 @@ from omrfast.lab.agentproc import Agent
 from omrfast.lab.links import DOWN, UP
 from omrfast.lab.result import (
     ActionResult,
+    DecisionResult,
     EventResult,
     PathSample,
     Result,
     StreamResult,
     acted_after,
+    decisive,
     demoted_after,
 )
 from omrfast.lab.scenario import Change, Scenario
+from omrfast.lab.services import Services
 from omrfast.lab.topology import Lab
 from omrfast.lab.traffic import Stream, StreamRecord
 
@@ -75,7 +78,7 @@ class _Timeline(threading.Thread):
                 if self._ended.wait(max(left, 0.0)):
                     return
                 begun = time.monotonic() - self._zero  # netem takes its time
-                self._lab.links[change.uplink].change(change.direction, **change.settings)
+                change.apply(self._lab)
                 self.happened.append((begun, change))
         except Exception as error:
             self.failure = error
@@ -104,6 +107,9 @@ class _Run:
     def go(self) -> Result:
         scenario = self._scenario
         with ExitStack() as stack:
+            for v in range(1, scenario.topology.servers + 1) if scenario.services else ():
+                addresses = self._lab.server_addresses(v)
+                stack.enter_context(Services(self._lab.ns(f"vps{v}"), addresses))
             streams = [stack.enter_context(Stream(self._lab, spec)) for spec in scenario.streams]
             self._zero = time.monotonic() + scenario.settle
             self._wall_zero = time.time() + scenario.settle
@@ -180,12 +186,27 @@ class _Run:
             streams=tuple(self._stream(record) for record in records),
             paths=paths,
             actions=actions,
+            decisions=self._decisions(),
             links={
                 name: {way: asdict(link.stats(way)) for way in (UP, DOWN)}
                 for name, link in self._lab.links.items()
             },
             agent_log=self._agent.log_path.read_text() if self._agent else "",
         )
+
+    def _decisions(self) -> tuple[DecisionResult, ...]:
+        if self._agent is None or not self._agent.running():
+            return ()
+        told = [
+            DecisionResult(
+                at=event["at"] - self._wall_zero,
+                subject=event["path"] or event.get("server") or "agent",
+                text=event["message"],
+            )
+            for event in self._agent.events()
+            if event["kind"] in ("decision", "server", "agent")
+        ]
+        return tuple(decisive(told))
 
     def _event(
         self,
@@ -201,14 +222,14 @@ class _Run:
         gaps = {r.name: r.gap_at(begin, until, clip=self._zero + end) for r in records}
         return EventResult(
             at=at,
-            uplink=change.uplink,
+            where=change.where,
             label=change.label,
             bad=change.bad,
             stalls={name: length for name, (_, length) in gaps.items()},
             stall_starts={name: start - self._zero for name, (start, _) in gaps.items()},
             latency_p99={r.name: r.latency(begin, until, 0.99) for r in records},
-            first_action=acted_after(actions, change.uplink, at, end),
-            demoted=demoted_after(paths.get(change.uplink, ()), at, end) if change.bad else None,
+            first_action=acted_after(actions, change.where, at, end),
+            demoted=demoted_after(paths.get(change.where, ()), at, end) if change.bad else None,
         )
 
     def _stream(self, record: StreamRecord) -> StreamResult:

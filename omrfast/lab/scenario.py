@@ -10,25 +10,38 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from omrfast.lab.links import BOTH
-from omrfast.lab.topology import TopologySpec, UplinkSpec
+from omrfast.lab import faults
+from omrfast.lab.faults import Fault
+from omrfast.lab.links import BOTH, DOWN, UP
+from omrfast.lab.topology import Lab, TopologySpec, UplinkSpec
 from omrfast.lab.traffic import StreamSpec
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Something that happens to an uplink."""
+    """Something that happens to a link or to another part of the lab."""
 
     at: float
     """Seconds after the streams have settled."""
-    uplink: str
+    where: str
+    """wan<n>, or vps<n> for a fault of a server."""
     label: str
     """For people: "black hole"."""
-    settings: Mapping[str, Any]
+    settings: Mapping[str, Any] = field(default_factory=dict)
     """Members of LinkSettings that change."""
     direction: str = BOTH
     bad: bool = True
     """Whether it does harm (stalls are told for every change, but demotion only for these)."""
+    fault: Fault | None = None
+    """What begins, if ``bad``, else ends."""
+
+    def apply(self, lab: Lab) -> None:
+        """Do it. LabError or LinkError if it cannot be done."""
+        if self.settings:
+            lab.links[self.where].change(self.direction, **self.settings)
+        if self.fault is not None:
+            act = self.fault.begin if self.bad else self.fault.end
+            act(lab, int(self.where[3:]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +59,8 @@ class Scenario:
     """Seconds between the start of the streams and time 0."""
     window: float = 6.0
     """Seconds after a change in which its stall is looked for, at most up to the next change."""
+    services: bool = False
+    """Every server offers HTTP and DNS (services.py)."""
     agent: bool = True
     agent_config: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
@@ -68,11 +83,25 @@ def alive(at: float, uplink: str) -> Change:
     return Change(at, uplink, "heals", {"blackhole": False}, bad=False)
 
 
+def breaks(at: float, where: str, label: str, fault: Fault) -> Change:
+    return Change(at, where, label, fault=fault)
+
+
+def mends(at: float, where: str, fault: Fault) -> Change:
+    return Change(at, where, "heals", fault=fault, bad=False)
+
+
 def lossy(at: float, uplink: str, loss: float) -> Change:
     return Change(at, uplink, f"{loss:.0%} loss", {"loss": loss})
 
 
+def one_way(at: float, uplink: str, direction: str) -> Change:
+    """Everything in one direction vanishes silently."""
+    return Change(at, uplink, f"{direction} black hole", {"blackhole": True}, direction)
+
+
 _FIRST_RTT = 0.04
+_SMALL = StreamSpec("small-up", "paced-up")
 _REQUESTS = StreamSpec("requests", "request", interval=0.05)
 
 
@@ -86,6 +115,51 @@ def _blackhole(kind: str) -> Scenario:
         duration=6.0,
         window=4.0,
     )
+
+
+def _broken(name: str, summary: str, where: str, fault: Fault, **more: Any) -> Scenario:
+    """Something other than a link breaks under a stream and requests, and is mended."""
+    label = name.replace("-", " ")
+    return Scenario(
+        name=name,
+        summary=summary,
+        streams=(_SMALL, _REQUESTS),
+        changes=(breaks(3.0, where, label, fault), mends(11.0, where, fault)),
+        duration=20.0,
+        **more,
+    )
+
+
+def _hole(direction: str) -> Scenario:
+    return Scenario(
+        name=f"hole-{direction}",
+        summary=f"uplink 1 loses everything {direction} and nothing the other way",
+        streams=(_SMALL, StreamSpec("small-down", "paced-down")),
+        changes=(one_way(3.0, "wan1", direction), alive(11.0, "wan1")),
+        duration=20.0,
+    )
+
+
+def _pauses() -> tuple[Change, ...]:
+    changes: list[Change] = []
+    for at, length in ((3.0, 0.3), (7.0, 1.0), (12.0, 3.0)):
+        changes += [
+            breaks(at, "vps1", f"held for {length:g} s", faults.SERVER_HELD),
+            mends(at + length, "vps1", faults.SERVER_HELD),
+        ]
+    return tuple(changes)
+
+
+_WEB_PROBE = {
+    "probe": {
+        "web": {
+            "kind": "http",
+            "target": "http://203.0.113.10/",
+            "interval": "2s",
+            "expect_text": "this is the lab",
+        }
+    }
+}
 
 
 def _flaps(count: int, period: float) -> tuple[Change, ...]:
@@ -163,6 +237,88 @@ _ALL = (
         topology=TopologySpec(
             uplinks=(UplinkSpec(rtt=_FIRST_RTT), UplinkSpec(rtt=0.08), UplinkSpec(rtt=0.12))
         ),
+    ),
+    _hole(UP),
+    _hole(DOWN),
+    _broken("server-dead", "the server dies and comes back", "vps1", faults.SERVER_DEAD),
+    _broken(
+        "server-off",
+        "the router before the server says that its network is unreachable",
+        "vps1",
+        faults.SERVER_OFF,
+    ),
+    Scenario(
+        name="server-of-two",
+        summary="one of two servers dies and comes back, with streams to both",
+        streams=(_SMALL, StreamSpec("other", "paced-up", server=2)),
+        changes=(
+            breaks(3.0, "vps1", "server dead", faults.SERVER_DEAD),
+            mends(11.0, "vps1", faults.SERVER_DEAD),
+        ),
+        duration=20.0,
+        topology=TopologySpec(servers=2),
+    ),
+    Scenario(
+        name="server-pauses",
+        summary="the server stands still for 0.3, 1 and 3 s; nothing is lost",
+        streams=(_SMALL, _REQUESTS),
+        changes=_pauses(),
+        duration=22.0,
+    ),
+    _broken(
+        "service-dead",
+        "the server answers pings and drops TCP, on every uplink",
+        "vps1",
+        faults.SERVICE_DEAD,
+    ),
+    _broken(
+        "carrier-cut",
+        "nothing passes the gateway of uplink 1, which answers for itself",
+        "wan1",
+        faults.CARRIER_CUT,
+    ),
+    _broken(
+        "carrier-unreachable",
+        "the gateway of uplink 1 says that nothing can be reached",
+        "wan1",
+        faults.CARRIER_UNREACHABLE,
+    ),
+    _broken(
+        "no-tcp",
+        "the carrier of uplink 1 passes pings and drops TCP",
+        "wan1",
+        faults.NO_TCP,
+        services=True,
+        agent_config=_WEB_PROBE,
+    ),
+    _broken(
+        "portal",
+        "the carrier of uplink 1 redirects web requests to its own page",
+        "wan1",
+        faults.PORTAL,
+        services=True,
+        agent_config=_WEB_PROBE,
+    ),
+    _broken("no-address", "the router loses its address on uplink 1", "wan1", faults.NO_ADDRESS),
+    _broken("no-route", "the default route of uplink 1 goes", "wan1", faults.NO_ROUTE),
+    _broken("no-interface", "the interface of uplink 1 goes down", "wan1", faults.NO_INTERFACE),
+    Scenario(
+        name="local-trouble",
+        summary="both uplinks go silent at once",
+        streams=(_SMALL, _REQUESTS),
+        changes=(dead(3.0, "wan1"), dead(3.0, "wan2"), alive(9.0, "wan1"), alive(9.0, "wan2")),
+        duration=20.0,
+    ),
+    Scenario(
+        name="ipv6",
+        summary="uplink 1 goes silent under IPv6 streams",
+        streams=(
+            StreamSpec("small-six", "paced-up", ipv6=True),
+            StreamSpec("new-six", "connect", interval=0.1, ipv6=True),
+        ),
+        changes=(dead(3.0, "wan1"), alive(9.0, "wan1")),
+        duration=20.0,
+        topology=TopologySpec(ipv6=True),
     ),
 )
 

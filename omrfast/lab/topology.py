@@ -23,6 +23,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
+from typing import Protocol
 
 from omrfast.lab import devices as dev
 from omrfast.lab import netns, ownership
@@ -32,6 +33,8 @@ from omrfast.lab.links import Link, LinkPair, LinkSettings, open_backend
 SERVER_ADDRESSES = ("203.0.113.10", "203.0.113.20")
 LAN_CLIENT = "192.168.100.2"
 TABLE_BASE = 100
+DEFAULT = {4: "0.0.0.0/0", 6: "::/0"}
+"""IP version to the destination of its default routes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,17 @@ def server_address(v: int, version: int = 4) -> str:
     return SERVER_ADDRESSES[v - 1] if version == 4 else f"2001:db8:{v}::10"
 
 
+def server_gateway(v: int, version: int = 4) -> str:
+    """The router before server ``v``."""
+    return f"203.0.113.{8 * v + 1}" if version == 4 else f"2001:db8:{v}::1"
+
+
+class Guest(Protocol):
+    """A process inside the lab that is not part of the topology."""
+
+    def close(self) -> None: ...
+
+
 def check_root() -> None:
     """LabError if this is not root."""
     if os.geteuid() != 0:
@@ -134,6 +148,8 @@ class Lab:
         self.spec = spec
         self.token = token or secrets.token_hex(3)
         self.links: dict[str, Link] = {}
+        self.guests: dict[str, Guest] = {}
+        """Processes that a fault has brought into the lab; they end with it."""
         self._closed = True
         parts = ["router", "wire", "inet"]
         parts += [f"carrier{n}" for n, _ in self._uplinks()]
@@ -183,6 +199,9 @@ class Lab:
             return
         self._closed = True
         _open_labs.discard(self)
+        for guest in self.guests.values():
+            guest.close()
+        self.guests.clear()
         backend = getattr(self, "backend", None)
         if backend is not None:
             backend.close()
@@ -197,9 +216,9 @@ class Lab:
             self._basic_sysctls(name)
         for v in self._servers():
             self._server(v)
-        for n, uplink in self._uplinks():
+        for n, _ in self._uplinks():
             self._carrier(n)
-            self._uplink(n, uplink)
+            self._uplink(n)
         if self.spec.lan:
             self._lan()
         self._mptcp()
@@ -219,14 +238,24 @@ class Lab:
     def _server(self, v: int) -> None:
         inet, vps = self.ns("inet"), self.ns(f"vps{v}")
         dev.veth(Device(inet, f"vps{v}"), Device(vps, "eth0"))
-        host = 8 * v + 1
-        dev.address(inet, f"vps{v}", f"203.0.113.{host}/29")
-        dev.address(vps, "eth0", f"{server_address(v)}/29")
-        dev.route(vps, "0.0.0.0/0", f"203.0.113.{host}")
-        if self.spec.ipv6:
-            dev.address(inet, f"vps{v}", f"2001:db8:{v}::1/64")
-            dev.address(vps, "eth0", f"{server_address(v, 6)}/64")
-            dev.route(vps, "::/0", f"2001:db8:{v}::1")
+        self.connect_server(v)
+
+    def connect_server(self, v: int) -> None:
+        """Addresses and routes of a server and of the router before it, as built."""
+        inet, vps = self.ns("inet"), self.ns(f"vps{v}")
+        for version, mask in self._families(29):
+            gateway = server_gateway(v, version)
+            dev.address(inet, f"vps{v}", f"{gateway}/{mask}")
+            dev.address(vps, "eth0", f"{server_address(v, version)}/{mask}")
+            dev.route(vps, DEFAULT[version], gateway)
+
+    def server_addresses(self, v: int) -> list[str]:
+        """All addresses of a server."""
+        return [server_address(v, version) for version, _ in self._families(29)]
+
+    def _families(self, four: int) -> list[tuple[int, int]]:
+        """(IP version, length of its prefixes) of those that the lab speaks."""
+        return [(4, four), (6, 64)] if self.spec.ipv6 else [(4, four)]
 
     def _carrier(self, n: int) -> None:
         inet, carrier = self.ns("inet"), self.ns(f"carrier{n}")
@@ -241,25 +270,31 @@ class Lab:
             dev.route(carrier, "::/0", f"fd00:ffff:{n}::1")
             dev.route(inet, f"fd00:{n}::/64", f"fd00:ffff:{n}::2")
 
-    def _uplink(self, n: int, uplink: UplinkSpec) -> None:
+    def _uplink(self, n: int) -> None:
         router, carrier, wire = self.ns("router"), self.ns(f"carrier{n}"), self.ns("wire")
         near, far = f"wan{n}", "line0"
         dev.veth(Device(wire, f"r{n}"), Device(router, near))
         dev.veth(Device(wire, f"c{n}"), Device(carrier, far))
         dev.no_offloads(router, near)
         dev.no_offloads(carrier, far)
-        router_mac, carrier_mac = dev.mac_of(router, near), dev.mac_of(carrier, far)
-        for version, mask in ((4, 24), (6, 64)) if self.spec.ipv6 else ((4, 24),):
+        for version, mask in self._families(24):
             own, gateway = uplink_address(n, version), uplink_gateway(n, version)
-            dev.address(router, near, f"{own}/{mask}")
             dev.address(carrier, far, f"{gateway}/{mask}")
-            dev.neighbour(router, near, gateway, carrier_mac)
-            dev.neighbour(carrier, far, own, router_mac)
-            everything = "0.0.0.0/0" if version == 4 else "::/0"
-            metric = uplink.metric or 100 * n
-            dev.route(router, everything, gateway, near, priority=metric)
-            dev.route(router, everything, gateway, near, table=TABLE_BASE + n)
+            dev.neighbour(carrier, far, own, dev.mac_of(router, near))
             dev.source_rule(router, own, TABLE_BASE + n)
+        self.connect_uplink(n)
+
+    def connect_uplink(self, n: int) -> None:
+        """The router's addresses, gateway and default routes of an uplink, as built."""
+        router, near = self.ns("router"), f"wan{n}"
+        carrier_mac = dev.mac_of(self.ns(f"carrier{n}"), "line0")
+        metric = self.spec.uplinks[n - 1].metric or 100 * n
+        for version, mask in self._families(24):
+            gateway = uplink_gateway(n, version)
+            dev.address(router, near, f"{uplink_address(n, version)}/{mask}")
+            dev.neighbour(router, near, gateway, carrier_mac)
+            dev.route(router, DEFAULT[version], gateway, near, priority=metric)
+            dev.route(router, DEFAULT[version], gateway, near, table=TABLE_BASE + n)
 
     def _lan(self) -> None:
         router, lan = self.ns("router"), self.ns("lan")

@@ -22,6 +22,8 @@ STATE_STYLES = {
     "up": "green",
     "suspect": "yellow",
     "degraded": "dark_orange",
+    "failing": "dark_orange",
+    "unreachable": "bold red",
     "down": "bold red",
     "probation": "cyan",
     "unknown": "dim",
@@ -57,10 +59,16 @@ def _megabits(rate: float) -> str:
     return f"{rate / 1e6:.1f} Mbit/s" if rate >= 1e5 else f"{rate / 1e3:.1f} kbit/s"
 
 
-def condition(happened: tuple[Change, ...], uplink: str) -> str:
-    """What the lab has done to an uplink."""
-    done = [change for change in happened if change.uplink == uplink]
+def condition(happened: tuple[Change, ...], where: str) -> str:
+    """What the lab has done to an uplink or a server."""
+    done = [change for change in happened if change.where == where]
     return done[-1].label if done and done[-1].bad else "healthy"
+
+
+def _states(live: Live) -> dict[str, dict[str, Any]]:
+    """What the agent shows of each path and server, by name."""
+    status = live.status or {"paths": (), "servers": ()}
+    return {subject["name"]: subject for subject in (*status["paths"], *status["servers"])}
 
 
 class ScreenView:
@@ -102,22 +110,25 @@ class ScreenView:
     @staticmethod
     def _paths(live: Live) -> RenderableType:
         shown = Table(expand=True, box=None, header_style="bold")
-        for header in ("uplink", "in the lab", "agent says", "RTT", "loss"):
+        for header in ("", "in the lab", "agent says", "RTT", "loss"):
             shown.add_column(header)
         shown.add_column("reason", no_wrap=True, overflow="ellipsis", ratio=1)
-        said = {path["name"]: path for path in live.status["paths"]} if live.status else {}
-        for n in range(1, len(live.scenario.topology.uplinks) + 1):
-            name = f"wan{n}"
+        topology = live.scenario.topology
+        names = [f"wan{n}" for n in range(1, len(topology.uplinks) + 1)]
+        names += [f"vps{v}" for v in range(1, topology.servers + 1)]
+        said = _states(live)
+        for name in names:
             lab = condition(live.happened, name)
-            path: dict[str, Any] | None = said.get(name)
-            state = path["state"] if path else "no agent"
+            subject = said.get(name)
+            state = subject["state"] if subject else "no agent"
+            rtt = subject.get("rtt_ms") if subject else None
             shown.add_row(
                 name,
                 Text(lab, style="green" if lab == "healthy" else "bold red"),
                 Text(state, style=STATE_STYLES.get(state, "dim")),
-                _milliseconds(path["rtt_ms"]["smoothed"]) if path else "-",
-                _percent(path["loss_ratio"]) if path else "-",
-                path["reason"] if path else "",
+                _milliseconds(rtt["smoothed"]) if rtt else "",
+                _percent(subject["loss_ratio"]) if subject and rtt else "",
+                subject["reason"] if subject else "",
             )
         return shown
 
@@ -173,12 +184,12 @@ class LineView:
             self._print(f"{live.at:7.1f} s  {text}")
 
         for change in live.happened[self._seen_changes :]:
-            say(f"lab: {change.uplink} {change.label}")
+            say(f"lab: {change.where} {change.label}")
         self._seen_changes = len(live.happened)
-        for path in live.status["paths"] if live.status else []:
-            if self._states.get(path["name"]) != path["state"]:
-                self._states[path["name"]] = path["state"]
-                say(f"agent: {path['name']} is {path['state']}: {path['reason']}")
+        for name, subject in _states(live).items():
+            if self._states.get(name) != subject["state"]:
+                self._states[name] = subject["state"]
+                say(f"agent: {name} is {subject['state']}: {subject['reason']}")
         for action in live.status["actions"] if live.status else []:
             key = action["at"], action["path"], action["kind"]
             if key not in self._seen_actions:

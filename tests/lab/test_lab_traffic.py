@@ -218,8 +218,9 @@ def test_scenarios_are_consistent() -> None:
         times = [change.at for change in scenario.changes]
         assert times == sorted(times), name
         assert times[-1] < scenario.duration, name
-        uplinks = {f"wan{n}" for n in range(1, len(scenario.topology.uplinks) + 1)}
-        assert {change.uplink for change in scenario.changes} <= uplinks, name
+        parts = {f"wan{n}" for n in range(1, len(scenario.topology.uplinks) + 1)}
+        parts |= {f"vps{v}" for v in range(1, scenario.topology.servers + 1)}
+        assert {change.where for change in scenario.changes} <= parts, name
 
 
 def test_lab_at_rest_costs_nothing() -> None:
