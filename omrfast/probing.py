@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import importlib
 import logging
 from collections.abc import Callable, Iterable, Mapping
 
@@ -15,8 +16,7 @@ from omrfast.core.plan import Binding
 from omrfast.core.state import ProbeFailed, ProbeOrder, ProbeReply, TargetsChanged
 from omrfast.core.targets import available
 from omrfast.core.types import ProbeKind, Target
-from omrfast.probe.base import ProbePath
-from omrfast.probe.icmp import IcmpProber
+from omrfast.probe.base import ProbeListener, ProbePath, Prober
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +31,12 @@ _NO_WAY = frozenset(
     }
 )
 """Errors of sendto() and bind() that say that nothing can leave on the path."""
+_PROBERS = {
+    ProbeKind.ICMP: ("omrfast.probe.icmp", "IcmpProber"),
+    ProbeKind.TCP: ("omrfast.probe.tcp", "TcpProber"),
+}
+"""Module and class of each kind's Prober, which takes the loop and the listener. Imported when a
+target of the kind is there, and not when it is asked: importing takes time."""
 PEERS_KEPT = 4
 """Remote ends of live subflows that serve as targets where no server is configured."""
 
@@ -49,13 +55,13 @@ class Probing:
     ) -> None:
         """``replied``, ``failed`` and ``changed`` take the core's events."""
         self._loop = loop
-        self._prober = IcmpProber(loop, self)
+        self._probers: dict[ProbeKind, Prober] = {}
         self._config = config
         self._replied = replied
         self._failed = failed
         self._changed = changed
         self._peers: tuple[str, ...] = ()
-        self._complaints: set[str] = set()
+        self._complaints: set[tuple[str, str]] = set()
         self._paths: dict[str, tuple[ProbePath, tuple[str, ...]]] = {}
         self._targets: dict[str, dict[str, Target]] = {}
 
@@ -69,7 +75,7 @@ class Probing:
     ) -> None:
         """Where the paths are now; ``names`` are the interfaces, by path name."""
         for name in self._paths.keys() - bindings.keys():
-            self._prober.forget(name)
+            self._forget(name)
             self._targets.pop(name, None)
         paths = {}
         for name, binding in bindings.items():
@@ -77,7 +83,7 @@ class Probing:
             source4, source6 = (None, binding.address) if six else (binding.address, None)
             path = ProbePath(name, names[name], source4, source6)
             if name in self._paths and self._paths[name][0] != path:
-                self._prober.forget(name)
+                self._forget(name)
             paths[name] = (path, gateways(seen, binding))
         self._paths = paths
         self._tell()
@@ -96,34 +102,60 @@ class Probing:
             targets = available(self._config, address, self._peers, near)
             by_key = {target.key: target for target in targets}
             if by_key != self._targets.get(name):
+                self._prepare({target.kind for target in targets})
                 self._targets[name] = by_key
                 self._changed(TargetsChanged(name, targets))
+
+    def _prepare(self, kinds: Iterable[ProbeKind]) -> None:
+        for kind in kinds:
+            if kind in _PROBERS and kind not in self._probers:
+                module, name = _PROBERS[kind]
+                make: Callable[[asyncio.AbstractEventLoop, ProbeListener], Prober]
+                make = getattr(importlib.import_module(module), name)
+                self._probers[kind] = make(self._loop, self)
+
+    def _forget(self, path: str) -> None:
+        for prober in self._probers.values():
+            prober.forget(path)
 
     def send(self, order: ProbeOrder) -> None:
         """Ask one target. Nothing happens if path or target are gone meanwhile."""
         target = self._targets.get(order.path, {}).get(order.target)
-        if target is None:
-            return
-        path, _ = self._paths[order.path]
-        if target.kind is ProbeKind.ICMP:
-            self._prober.send(path, target.address)
+        if target is not None and target.kind in self._probers:
+            path, _ = self._paths[order.path]
+            self._probers[target.kind].send(path, target)
 
-    def on_reply(self, path: str, target: str, rtt: float, at: float) -> None:
-        self._replied(ProbeReply(path, f"icmp {target}", rtt, at))
+    def on_reply(self, path: str, key: str, rtt: float, at: float) -> None:
+        """See ProbeListener."""
+        self._complaints.discard((path, key))
+        self._replied(ProbeReply(path, key, rtt, at))
 
-    def on_unreachable(self, path: str, target: str, sender: str, reason: str, at: float) -> None:
+    def on_unreachable(self, path: str, key: str, sender: str, reason: str, at: float) -> None:
         """Proof only from where the path begins: others speak of what lies behind them."""
         known, near = self._paths.get(path, (None, ()))
         own = known is not None and sender in (*near, known.source4, known.source6)
-        text = f"{target}: {reason}"
-        self._failed(ProbeFailed(path, f"icmp {target}", text, proof=own, sent=True))
+        text = f"{self._address(path, key)}: {reason}"
+        self._failed(ProbeFailed(path, key, text, proof=own, sent=True))
 
-    def on_error(self, path: str, target: str, reason: str, code: int) -> None:
-        if reason not in self._complaints:
-            self._complaints.add(reason)
+    def on_failed(self, path: str, key: str, reason: str, at: float, alive: bool) -> None:
+        """See ProbeListener."""
+        if alive:
+            self._complaints.discard((path, key))
+        text = f"{self._address(path, key)}: {reason}"
+        self._failed(ProbeFailed(path, key, text, proof=False, sent=True, alive=alive))
+
+    def on_error(self, path: str, key: str, reason: str, code: int) -> None:
+        """Logged once, until the target answers again."""
+        if (path, key) not in self._complaints:
+            self._complaints.add((path, key))
             log.warning("path %s: %s", path, reason)
-        proof = code in _NO_WAY
-        self._failed(ProbeFailed(path, f"icmp {target}", reason, proof=proof, sent=False))
+        self._failed(ProbeFailed(path, key, reason, proof=code in _NO_WAY, sent=False))
+
+    def _address(self, path: str, key: str) -> str:
+        target = self._targets.get(path, {}).get(key)
+        return key if target is None else target.address
 
     def close(self) -> None:
-        self._prober.close()
+        """Nothing is asked or told from then on."""
+        for prober in self._probers.values():
+            prober.close()

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
+from urllib.parse import urlsplit
 
-from omrfast.core.config import Config
+from omrfast.core.config import Config, ProbeConfig
 from omrfast.core.state import NEVER, PathRecord, TargetRecord
 from omrfast.core.types import Origin, ProbeKind, Target
 
@@ -16,7 +17,10 @@ MOST_TARGETS = 2
 def available(
     config: Config, address: str, peers: Iterable[str], gateways: Iterable[str]
 ) -> tuple[Target, ...]:
-    """Every target of a path whose own address this is, of the same family, without doubles."""
+    """Every target of a path whose own address this is, of the same family, without doubles.
+
+    A URL with a name is a target of every path: the name is resolved to the path's family.
+    """
     six = ":" in address
     found: dict[str, Target] = {}
 
@@ -29,36 +33,52 @@ def available(
                 continue
             add(_icmp(server_address, Origin.SERVER, server.name))
             if server.port is not None:
-                place = f"[{server_address}]" if six else server_address
-                add(_tcp(f"{place}:{server.port}", Origin.SERVER, server.name))
+                add(_tcp(server_address, server.port, server.name))
     if not found:
         for peer in peers:
             if (":" in peer) == six:
                 add(_icmp(peer, Origin.PEER, peer))
     for probe in config.probes:
-        by_address = probe.kind in (ProbeKind.ICMP, ProbeKind.DNS, ProbeKind.TCP)
-        if by_address and (probe.target.count(":") > 1) != six:
+        if _family(probe) not in (None, six):
             continue
         if probe.kind is ProbeKind.ICMP:
-            add(_icmp(probe.target, Origin.WITNESS, probe.name, probe.interval))
+            add(_icmp(probe.target, Origin.WITNESS, probe.name, probe.interval, probe.timeout))
         else:
-            add(
-                Target(
-                    f"{probe.kind} {probe.target}",
-                    probe.kind,
-                    probe.target,
-                    Origin.SERVICE,
-                    probe.name,
-                    probe.weight,
-                    probe.interval,
-                    probe.timeout,
-                    COST[probe.kind],
-                )
-            )
+            add(_service(probe, six, found))
     for gateway in gateways:
         if (":" in gateway) == six:
             add(_icmp(gateway, Origin.GATEWAY, gateway))
     return tuple(found.values())
+
+
+def _family(probe: ProbeConfig) -> bool | None:
+    """Whether it can be asked over IPv6 only; None: over both."""
+    if probe.kind in (ProbeKind.HTTP, ProbeKind.HTTPS):
+        host = urlsplit(probe.target).hostname or ""
+        if ":" in host:
+            return True
+        return False if host.replace(".", "").isdigit() else None
+    return probe.target.count(":") > 1
+
+
+def _service(probe: ProbeConfig, six: bool, found: Container[str]) -> Target:
+    key = f"{probe.kind} {probe.target}"
+    if probe.kind is ProbeKind.DNS:
+        key = f"{key} {probe.query}"
+    return Target(
+        key if key not in found else f"{key} ({probe.name})",
+        probe.kind,
+        probe.target,
+        Origin.SERVICE,
+        probe.name,
+        probe.weight,
+        probe.interval,
+        probe.timeout,
+        cost(probe.kind, six),
+        probe.expect_status,
+        probe.expect_text,
+        probe.query,
+    )
 
 
 COST = {
@@ -71,16 +91,26 @@ COST = {
 """Bytes of IP packets, both ways, that one probe takes; estimates until it has been counted."""
 
 
-def _icmp(address: str, origin: Origin, name: str, interval: float | None = None) -> Target:
-    cost = COST[ProbeKind.ICMP]
+def cost(kind: ProbeKind, six: bool) -> int:
+    """Bytes of IP packets, both ways, that one probe takes."""
+    return COST[kind]
+
+
+def _icmp(
+    address: str, origin: Origin, name: str, interval: float | None = None, timeout: float = 2.0
+) -> Target:
+    bytes_ = cost(ProbeKind.ICMP, ":" in address)
     key = f"icmp {address}"
-    return Target(key, ProbeKind.ICMP, address, origin, name, 1.0, interval, 2.0, cost)
+    return Target(key, ProbeKind.ICMP, address, origin, name, 1.0, interval, timeout, bytes_)
 
 
-def _tcp(place: str, origin: Origin, name: str) -> Target:
-    return Target(
-        f"tcp {place}", ProbeKind.TCP, place, origin, name, 1.0, 30.0, 2.0, COST[ProbeKind.TCP]
-    )
+def _tcp(address: str, port: int, name: str) -> Target:
+    """The port of a [[server]]."""
+    six = ":" in address
+    place = f"[{address}]:{port}" if six else f"{address}:{port}"
+    bytes_ = cost(ProbeKind.TCP, six)
+    key = f"tcp {place}"
+    return Target(key, ProbeKind.TCP, place, Origin.SERVER, name, 1.0, 30.0, 2.0, bytes_)
 
 
 def choose(record: PathRecord) -> tuple[str, ...]:

@@ -96,6 +96,10 @@ class Target:
     timeout: float = 2.0
     cost: int = 72
     """Bytes of IP packets that one question and its answer take, for the budget."""
+    expect_status: int | None = None
+    """These three are those of the ProbeConfig."""
+    expect_text: str | None = None
+    query: str = "."
 
 
 USABLE = frozenset({PathState.UP, PathState.SUSPECT, PathState.DEGRADED})

@@ -1,10 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What every kind of active probe has in common."""
+"""What every kind of active probe has in common.
+
+A kind of probe is a Prober; omrfast/probing.py has the table of kinds and imports each when it is
+first needed. Everything is called on the event loop and nothing waits there.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Protocol
+
+from omrfast.core.types import Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,26 +24,42 @@ class ProbePath:
     interface: str
     source4: str | None = None
     source6: str | None = None
+    resolvers: tuple[str, ...] = ()
+    """Addresses of resolvers to ask for names over this path; see resolve.py."""
 
 
 class ProbeListener(Protocol):
-    """Who is told. Called on the event loop; never before send() has returned."""
+    """Who is told. Called on the event loop; never before send() has returned.
 
-    def on_reply(self, path: str, target: str, rtt: float, at: float) -> None:
-        """The target answered: ``rtt`` seconds, arrived at ``at`` (CLOCK_MONOTONIC seconds).
+    ``key`` is Target.key. A probe has one outcome at most, and none after forget() or close().
+    """
 
-        An error that the target itself sent about our probe is an answer too: it is there. May
-        come late, as long as the probe is remembered.
+    def on_reply(self, path: str, key: str, rtt: float, at: float) -> None:
+        """The target answered as it should, at ``at`` (CLOCK_MONOTONIC seconds).
+
+        ``rtt``, seconds, is the path's as far as the kind can tell: icmp, echo to reply; tcp, http
+        and https, the handshake as the kernel measured it, whatever the server's own time; dns,
+        question to answer, so that the resolver's own time is in it.
+
+        An ICMP error that the target itself sent about our echo request is an answer too: it is
+        there. A reply to an echo request may come late, as long as the probe is remembered.
         """
 
-    def on_unreachable(self, path: str, target: str, sender: str, reason: str, at: float) -> None:
+    def on_unreachable(self, path: str, key: str, sender: str, reason: str, at: float) -> None:
         """``sender``, which is not the target, said that our probe could not reach the target.
 
         ``sender`` is an address without a scope: a router on the way, or this host itself.
         ``reason`` is what it said, in words; ``at`` as in on_reply().
         """
 
-    def on_error(self, path: str, target: str, reason: str, code: int) -> None:
+    def on_failed(self, path: str, key: str, reason: str, at: float, alive: bool) -> None:
+        """The service refused, did not answer within Target.timeout, or said something else.
+
+        ``alive``: something answered in the target's name (a reset, a status, a bad certificate,
+        an error of a resolver), so the path carries packets both ways. icmp never reports this.
+        """
+
+    def on_error(self, path: str, key: str, reason: str, code: int) -> None:
         """The probe could not be sent; ``reason`` names the object and has the errno text.
 
         ``code`` is the errno, positive.
@@ -45,13 +67,16 @@ class ProbeListener(Protocol):
 
 
 class Prober(Protocol):
-    """One kind of probe. Silence is not reported: who sends knows how long to wait."""
+    """One kind of probe."""
 
-    def send(self, path: ProbePath, target: str) -> None:
-        """Send one probe to ``target`` (an address) now. Never blocks, never raises OSError."""
+    def send(self, path: ProbePath, target: Target) -> None:
+        """Send one probe to ``target`` now. Never blocks, never raises OSError.
+
+        A service that is still being asked on this path is not asked again meanwhile.
+        """
 
     def forget(self, path: str) -> None:
-        """Drop what is kept for the path of that name."""
+        """Drop what is kept for the path of that name; what is under way there ends untold."""
 
     def close(self) -> None:
-        """Drop everything; nothing is reported from then on."""
+        """Drop everything; nothing is reported from then on. Tasks end as the loop turns."""

@@ -21,8 +21,10 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
+from omrfast.core.types import Target
 from omrfast.probe import icmp_packet as packet
 from omrfast.probe.base import ProbeListener, ProbePath
+from omrfast.probe.bound import open_socket, sockaddr
 
 _SO_TIMESTAMPNS = 35
 _TIMESPEC = struct.Struct("@ll")
@@ -42,39 +44,22 @@ class _Channel:
     identifier: int
     token: bytes
     sequence: int = 0
-    waiting: OrderedDict[int, tuple[str, float]] = field(default_factory=OrderedDict)
+    waiting: OrderedDict[int, tuple[Target, float]] = field(default_factory=OrderedDict)
     """Sequence number: (target, sent at). Oldest first."""
 
 
 def _open(path: ProbePath, version: int) -> _Channel:
     """Raises OSError."""
-    family = socket.AF_INET if version == 4 else socket.AF_INET6
     protocol = socket.IPPROTO_ICMP if version == 4 else socket.IPPROTO_ICMPV6
-    source = path.source4 if version == 4 else path.source6
-    opened = socket.socket(
-        family, socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, protocol
-    )
+    opened = open_socket(path, version, socket.SOCK_RAW, protocol)
     try:
         identifier = secrets.randbelow(0x10000)
         packet.attach_filter(opened, version, identifier)
-        opened.setsockopt(
-            socket.SOL_SOCKET, socket.SO_BINDTODEVICE, path.interface.encode() + b"\0"
-        )
         opened.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-        if source is not None:
-            opened.bind(_sockaddr(source, path.interface))
     except OSError:
         opened.close()
         raise
     return _Channel(path, version, opened, identifier, secrets.token_bytes(8))
-
-
-def _sockaddr(address: str, interface: str) -> tuple[str, int] | tuple[str, int, int, int]:
-    parsed = ipaddress.ip_address(address)
-    if parsed.version == 4:
-        return (address, 0)
-    scope = socket.if_nametoindex(interface) if parsed.is_link_local else 0
-    return (address.partition("%")[0], 0, 0, scope)
 
 
 class IcmpProber:
@@ -88,9 +73,9 @@ class IcmpProber:
         self._listener = listener
         self._channels: dict[tuple[str, int], _Channel] = {}
 
-    def send(self, path: ProbePath, target: str) -> None:
-        """See Prober.send(); ValueError if ``target`` is no address."""
-        version = ipaddress.ip_address(target).version
+    def send(self, path: ProbePath, target: Target) -> None:
+        """See Prober.send(); ValueError if Target.address is no address."""
+        version = ipaddress.ip_address(target.address).version
         try:
             channel, fresh = self._channel(path, version)
             code = self._transmit(channel, target)
@@ -104,8 +89,8 @@ class IcmpProber:
         if code:
             if code not in _FULL:
                 self._drop((path.name, version))
-            reason = f"probe to {target} through {path.interface}: {os.strerror(code)}"
-            self._loop.call_soon(self._listener.on_error, path.name, target, reason, code)
+            reason = f"probe to {target.address} through {path.interface}: {os.strerror(code)}"
+            self._loop.call_soon(self._listener.on_error, path.name, target.key, reason, code)
 
     def _channel(self, path: ProbePath, version: int) -> tuple[_Channel, bool]:
         key = (path.name, version)
@@ -118,7 +103,7 @@ class IcmpProber:
         self._loop.add_reader(channel.socket, functools.partial(self._readable, channel))
         return channel, True
 
-    def _transmit(self, channel: _Channel, target: str) -> int:
+    def _transmit(self, channel: _Channel, target: Target) -> int:
         """Send one request; returns 0 or an errno."""
         now = time.monotonic()
         waiting = channel.waiting
@@ -129,7 +114,7 @@ class IcmpProber:
             channel.family, channel.identifier, channel.sequence, channel.token
         )
         try:
-            channel.socket.sendto(request, _sockaddr(target, channel.path.interface))
+            channel.socket.sendto(request, sockaddr(target.address, channel.path.interface))
         except OSError as error:
             return error.errno or errno.EIO
         waiting.pop(channel.sequence, None)
@@ -158,7 +143,7 @@ class IcmpProber:
         name = channel.path.name
         speaker = sender.partition("%")[0]
         if answer.unreachable:
-            asked = ipaddress.ip_address(target.partition("%")[0])
+            asked = ipaddress.ip_address(target.address.partition("%")[0])
             if answer.target != asked:
                 return
             answered = ipaddress.ip_address(speaker) == asked
@@ -168,9 +153,9 @@ class IcmpProber:
             return
         del channel.waiting[answer.sequence]
         if answered:
-            self._listener.on_reply(name, target, max(0.0, at - sent), max(at, sent))
+            self._listener.on_reply(name, target.key, max(0.0, at - sent), max(at, sent))
         else:
-            self._listener.on_unreachable(name, target, speaker, answer.unreachable, at)
+            self._listener.on_unreachable(name, target.key, speaker, answer.unreachable, at)
 
     def _drop(self, key: tuple[str, int]) -> None:
         channel = self._channels.pop(key, None)

@@ -12,52 +12,17 @@ import time
 
 import pytest
 
+from omrfast.core.types import Origin, ProbeKind, Target
 from omrfast.probe import icmp_packet
 from omrfast.probe.base import ProbePath
 from omrfast.probe.icmp import IcmpProber
 
 from .conftest import run
-
-WAN1 = ProbePath("one", "wan1", "10.77.1.2", "fd77:1::2")
-WAN2 = ProbePath("two", "wan2", "10.77.2.2", "fd77:2::2")
-GATEWAY = {4: "10.77.1.1", 6: "fd77:1::1"}
+from .probes import GATEWAY, WAN1, WAN2, probing
 
 
-class Listener:
-    """Keeps what it is told, as tuples that begin with the kind."""
-
-    def __init__(self):
-        self.heard = []
-
-    def on_reply(self, path, target, rtt, at):
-        self.heard.append(("reply", path, target, rtt, at))
-
-    def on_unreachable(self, path, target, sender, reason, at):
-        self.heard.append(("unreachable", path, target, sender, reason, at))
-
-    def on_error(self, path, target, reason, code):
-        self.heard.append(("error", path, target, code, reason))
-
-    async def until(self, count, deadline=20.0):
-        end = time.monotonic() + deadline
-        while len(self.heard) < count:
-            assert time.monotonic() < end, f"only {self.heard}"
-            await asyncio.sleep(0.005)
-        return self.heard
-
-
-def probing(lab, body):
-    """Run ``body(prober, listener)`` on a loop inside the router."""
-
-    async def main():
-        listener = Listener()
-        prober = IcmpProber(asyncio.get_running_loop(), listener)
-        try:
-            return await body(prober, listener)
-        finally:
-            prober.close()
-
-    return lab.router.call(lambda: asyncio.run(main()))
+def ping(address):
+    return Target(f"icmp {address}", ProbeKind.ICMP, address, Origin.WITNESS, address)
 
 
 def ignore_pings(lab, ignore):
@@ -72,14 +37,14 @@ def test_replies_on_each_path_with_rtt_and_instant(lab, family):
     async def body(prober, listener):
         before = time.monotonic()
         for _ in range(5):
-            prober.send(WAN1, GATEWAY[family])
-            prober.send(WAN2, second)
+            prober.send(WAN1, ping(GATEWAY[family]))
+            prober.send(WAN2, ping(second))
         assert listener.heard == []
         return before, await listener.until(10), time.monotonic()
 
-    before, heard, after = probing(lab, body)
+    before, heard, after = probing(lab, IcmpProber, body)
     assert sorted(entry[:3] for entry in heard) == sorted(
-        [("reply", "one", GATEWAY[family])] * 5 + [("reply", "two", second)] * 5
+        [("reply", "one", f"icmp {GATEWAY[family]}")] * 5 + [("reply", "two", f"icmp {second}")] * 5
     )
     for _kind, _path, _target, rtt, at in heard:
         assert 0 < rtt < after - before
@@ -96,19 +61,19 @@ def test_a_link_local_target(lab):
     async def body(prober, listener):
         path = ProbePath("one", "wan1")
         for _ in range(1000):  # until the server's address has passed duplicate detection
-            prober.send(path, address)
+            prober.send(path, ping(address))
             await asyncio.sleep(0.01)
             if any(entry[0] == "reply" for entry in listener.heard):
                 return listener.heard[-1]
         raise AssertionError(listener.heard[-1])
 
-    assert probing(lab, body)[:3] == ("reply", "one", address)
+    assert probing(lab, IcmpProber, body)[:3] == ("reply", "one", f"icmp {address}")
 
 
 def test_a_busy_loop_does_not_lengthen_the_rtt(lab):
     async def body(prober, listener):
         for _ in range(200):  # the kernel turns its time stamps on shortly after being asked
-            prober.send(WAN1, GATEWAY[4])
+            prober.send(WAN1, ping(GATEWAY[4]))
             time.sleep(0.05)
             await listener.until(1)
             rtt = listener.heard.pop()[3]
@@ -116,25 +81,27 @@ def test_a_busy_loop_does_not_lengthen_the_rtt(lab):
                 return rtt
         raise AssertionError(f"still {rtt}")
 
-    assert probing(lab, body) < 0.04
+    assert probing(lab, IcmpProber, body) < 0.04
 
 
 @pytest.mark.parametrize("family", [4, 6])
 def test_silence_is_silent_and_ends(lab, family):
     async def body(prober, listener):
-        prober.send(WAN1, GATEWAY[family])  # so that no packet has to wait for its neighbour
+        prober.send(WAN1, ping(GATEWAY[family]))  # so that no packet has to wait for its neighbour
         await listener.until(1)
         listener.heard.clear()
         ignore_pings(lab, True)
-        prober.send(WAN1, GATEWAY[family])
-        prober.send(WAN1, GATEWAY[family])
+        prober.send(WAN1, ping(GATEWAY[family]))
+        prober.send(WAN1, ping(GATEWAY[family]))
         ignore_pings(lab, False)
-        prober.send(WAN1, GATEWAY[family])
+        prober.send(WAN1, ping(GATEWAY[family]))
         await listener.until(1)
         return listener.heard
 
     # The first two were ignored for good: the server handled each within its own sendto().
-    assert [entry[:3] for entry in probing(lab, body)] == [("reply", "one", GATEWAY[family])]
+    assert [entry[:3] for entry in probing(lab, IcmpProber, body)] == [
+        ("reply", "one", f"icmp {GATEWAY[family]}")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -149,12 +116,18 @@ def test_a_router_says_unreachable_under_its_own_name(lab, family, target, words
 
     async def body(prober, listener):
         before = time.monotonic()
-        prober.send(WAN1, target)
+        prober.send(WAN1, ping(target))
         (heard,) = await listener.until(1)
         assert before < heard[-1] < time.monotonic()
         return heard[:-1]
 
-    assert probing(lab, body) == ("unreachable", "one", target, GATEWAY[family], words)
+    assert probing(lab, IcmpProber, body) == (
+        "unreachable",
+        "one",
+        f"icmp {target}",
+        GATEWAY[family],
+        words,
+    )
 
 
 @pytest.mark.parametrize("family", [4, 6])
@@ -168,11 +141,11 @@ def test_an_error_from_the_target_itself_is_an_answer(lab, family):
 
     async def body(prober, listener):
         before = time.monotonic()
-        prober.send(WAN1, GATEWAY[family])
+        prober.send(WAN1, ping(GATEWAY[family]))
         return before, await listener.until(1), time.monotonic()
 
-    before, (heard,), after = probing(lab, body)
-    assert heard[:3] == ("reply", "one", GATEWAY[family])
+    before, (heard,), after = probing(lab, IcmpProber, body)
+    assert heard[:3] == ("reply", "one", f"icmp {GATEWAY[family]}")
     rtt, at = heard[3:]
     assert 0 < rtt < after - before
     assert before < at < after
@@ -217,7 +190,7 @@ def test_a_reply_with_anothers_payload_is_not_ours(lab, family):
     server = lab.server.call(lambda: raw(family))
 
     async def body(prober, listener):
-        prober.send(WAN1, GATEWAY[family])
+        prober.send(WAN1, ping(GATEWAY[family]))
         while True:
             data = server.recv(2048)[20 if family == 4 else 0 :]
             if data[0] == icmp_packet.ECHO_REQUEST[family]:
@@ -227,21 +200,21 @@ def test_a_reply_with_anothers_payload_is_not_ours(lab, family):
             server.sendto(reply(family, identifier, sequence, guess), (address, 0))
         server.sendto(reply(family, identifier, sequence ^ 1, data[8:]), (address, 0))
         ignore_pings(lab, False)
-        prober.send(WAN1, GATEWAY[family])
+        prober.send(WAN1, ping(GATEWAY[family]))
         await listener.until(1)
         assert len(listener.heard) == 1  # the second probe's: it was sent after all the others
         server.sendto(reply(family, identifier, sequence, data[8:]), (address, 0))
         return await listener.until(2)
 
     with server:
-        assert [entry[0] for entry in probing(lab, body)] == ["reply", "reply"]
+        assert [entry[0] for entry in probing(lab, IcmpProber, body)] == ["reply", "reply"]
 
 
 def test_errors_are_told_and_overcome(lab):
     async def body(prober, listener):
         async def told(path, target):
             listener.heard.clear()
-            prober.send(path, target)
+            prober.send(path, ping(target))
             (entry,) = await listener.until(1)
             return (entry[0], *entry[3:])
 
@@ -267,7 +240,7 @@ def test_errors_are_told_and_overcome(lab):
             assert "Cannot assign requested address" in reason
         assert (await told(WAN1, GATEWAY[4]))[0] == "reply"
 
-    probing(lab, body)
+    probing(lab, IcmpProber, body)
 
 
 def test_forgotten_paths_leave_nothing_open(lab):
@@ -278,11 +251,11 @@ def test_forgotten_paths_leave_nothing_open(lab):
         before = open_files()
         for _ in range(3):
             for path in (WAN1, WAN2):
-                prober.send(path, GATEWAY[4])
-                prober.send(path, GATEWAY[6])
+                prober.send(path, ping(GATEWAY[4]))
+                prober.send(path, ping(GATEWAY[6]))
         assert len(open_files()) == len(before) + 4
         for name in ("one", "two", "never"):
             prober.forget(name)
         assert len(open_files()) == len(before)
 
-    probing(lab, body)
+    probing(lab, IcmpProber, body)

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Probes that are conversations: each is a task with a deadline, and has exactly one outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import time
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from omrfast.core.types import Target
+from omrfast.probe.base import ProbeListener, ProbePath
+from omrfast.probe.bound import ProbeFailure
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a probe has come: what a time-out says."""
+
+    step: str = ""
+    """What it waits for, in words that follow "no answer within 2 s: "; empty: to the probe."""
+    alive: bool = False
+    """The target has answered something."""
+
+
+class ServiceProber(ABC):
+    """A Prober whose probes are coroutines; to be made and used on the loop's thread.
+
+    A service is asked once at a time on a path, so there are never more tasks than targets.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, listener: ProbeListener) -> None:
+        self._loop = loop
+        self._listener = listener
+        self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
+
+    @abstractmethod
+    async def ask(self, path: ProbePath, target: Target, progress: Progress) -> float:
+        """Ask once; returns the RTT in seconds. Need not mind the time-out.
+
+        Raises OSError if nothing could be sent, ProbeFailure if it came to nothing.
+        """
+
+    def send(self, path: ProbePath, target: Target) -> None:
+        """See Prober.send()."""
+        key = (path.name, target.key)
+        if key not in self._tasks:
+            self._tasks[key] = self._loop.create_task(self._run(path, target))
+
+    async def _run(self, path: ProbePath, target: Target) -> None:
+        progress = Progress()
+        listener, name, key = self._listener, path.name, target.key
+        task = asyncio.current_task()
+        try:
+            async with asyncio.timeout(target.timeout):
+                rtt = await self.ask(path, target, progress)
+        except TimeoutError:
+            reason = f"no answer within {target.timeout:g} s"
+            if progress.step:
+                reason = f"{reason} {progress.step}"
+            if self._finish(name, key, task):
+                listener.on_failed(name, key, reason, time.monotonic(), progress.alive)
+        except OSError as error:
+            code = error.errno or errno.EIO
+            reason = f"probe to {target.address} through {path.interface}: {os.strerror(code)}"
+            if self._finish(name, key, task):
+                listener.on_error(name, key, reason, code)
+        except ProbeFailure as failure:
+            if self._finish(name, key, task):
+                self._failed(name, key, failure)
+        else:
+            if self._finish(name, key, task):
+                listener.on_reply(name, key, rtt, time.monotonic())
+        finally:
+            self._finish(name, key, task)
+
+    def _failed(self, name: str, key: str, failure: ProbeFailure) -> None:
+        reason, at = str(failure), time.monotonic()
+        if failure.said_by is not None:
+            self._listener.on_unreachable(name, key, failure.said_by, reason, at)
+        else:
+            self._listener.on_failed(name, key, reason, at, failure.alive)
+
+    def _finish(self, name: str, key: str, task: asyncio.Task[None] | None) -> bool:
+        """Whether this task is still the one that speaks for the probe; it is no longer then."""
+        if self._tasks.get((name, key)) is not task:
+            return False
+        del self._tasks[name, key]
+        return True
+
+    def forget(self, path: str) -> None:
+        """See Prober.forget()."""
+        for key in [key for key in self._tasks if key[0] == path]:
+            self._tasks.pop(key).cancel()
+
+    def close(self) -> None:
+        """See Prober.close()."""
+        for task in self._tasks.values():
+            task.cancel()
+        self._tasks.clear()
