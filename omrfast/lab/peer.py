@@ -17,6 +17,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import random
 import socket
 import struct
 import sys
@@ -33,6 +34,12 @@ MPTCP_INFO_FLAG_FALLBACK = 1
 CHUNK = 65536
 HEADER = struct.Struct("!Qd")
 RETRY = 0.02
+WEB_REQUEST = struct.Struct("!QQ")
+"""Bytes that follow, bytes of the answer."""
+WEB_LEAST, WEB_MOST = 1_000, 2_000_000
+WEB_UPLOADS, WEB_UPLOAD_MOST = 0.1, 200_000
+WEB_NEW_CONNECTION = 0.3
+WEB_LONGEST_THINK = 30.0
 
 
 class Record:
@@ -178,6 +185,46 @@ class Peer:
                 seen["errors"].append(errno.errorcode.get(error.errno or 0, str(error)))
             time.sleep(RETRY)
 
+    def browse(self, number: int) -> None:
+        """Ask for things of very different sizes, with pauses of very different lengths.
+
+        Sizes are spread evenly over their logarithm, pauses as Pareto's law has them (shape 1.5,
+        mean ``interval``): bursts, and now and then a long silence.
+        """
+        chance = random.Random(f"{self.spec['seed']} {number}")
+        while True:
+            try:
+                with self.connect() as sock:
+                    while True:
+                        self.fetch(sock, chance)
+                        pause = self.interval / 3 * chance.paretovariate(1.5)
+                        time.sleep(min(pause, WEB_LONGEST_THINK))
+                        if chance.random() < WEB_NEW_CONNECTION:
+                            break
+            except OSError as error:
+                self.record.error(error)
+                time.sleep(RETRY)
+
+    def fetch(self, sock: socket.socket, chance: random.Random) -> None:
+        upload = chance.randrange(WEB_UPLOAD_MOST) if chance.random() < WEB_UPLOADS else 0
+        missing = int(WEB_LEAST * (WEB_MOST / WEB_LEAST) ** chance.random())
+        began = time.monotonic()
+        sock.sendall(WEB_REQUEST.pack(upload, missing) + bytes(upload))
+        while missing:
+            data = sock.recv(min(missing, CHUNK))
+            if not data:
+                raise ConnectionResetError(errno.ECONNRESET, "the answer ended early")
+            self.record.data(len(data))
+            missing -= len(data)
+        self.record.message(began, self.record.arrived[-1])
+
+    def answer_web(self, sock: socket.socket) -> None:
+        with sock.makefile("rb") as asked:
+            while head := asked.read(WEB_REQUEST.size):
+                upload, size = WEB_REQUEST.unpack(head)
+                asked.read(upload)
+                sock.sendall(bytes(size))
+
     # --- the two ends ---
 
     def client(self) -> None:
@@ -187,6 +234,10 @@ class Peer:
                 threading.Thread(target=self.attempt, daemon=True).start()
                 due += self.interval
                 time.sleep(max(0.0, due - time.monotonic()))
+        if self.spec["kind"] == "web":
+            for number in range(self.spec["connections"]):
+                threading.Thread(target=self.browse, args=(number,), daemon=True).start()
+            return
         work = {
             "bulk-up": self.send_bulk,
             "bulk-down": self.receive_bulk,
@@ -210,6 +261,7 @@ class Peer:
             "paced-down": self.send_paced,
             "request": self.echo,
             "connect": self.greet,
+            "web": self.answer_web,
         }[self.spec["kind"]]
         try:
             with sock:

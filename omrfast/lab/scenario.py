@@ -303,6 +303,16 @@ _ALL = (
     _broken("no-route", "the default route of uplink 1 goes", "wan1", faults.NO_ROUTE),
     _broken("no-interface", "the interface of uplink 1 goes down", "wan1", faults.NO_INTERFACE),
     Scenario(
+        name="web",
+        summary="a minute of web traffic and a download on healthy uplinks: nothing is wrong",
+        streams=(
+            StreamSpec("web", "web", interval=1.0, connections=6),
+            StreamSpec("download", "bulk-down"),
+        ),
+        changes=(),
+        duration=60.0,
+    ),
+    Scenario(
         name="local-trouble",
         summary="both uplinks go silent at once",
         streams=(_SMALL, _REQUESTS),

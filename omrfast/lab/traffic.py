@@ -22,7 +22,7 @@ from omrfast.lab.devices import LabError
 from omrfast.lab.topology import Lab, server_address
 
 PEER = Path(__file__).with_name("peer.py")
-KINDS = ("bulk-up", "bulk-down", "paced-up", "paced-down", "request", "connect")
+KINDS = ("bulk-up", "bulk-down", "paced-up", "paced-down", "request", "connect", "web")
 AT_SERVER = ("bulk-up", "paced-up")
 
 
@@ -34,7 +34,8 @@ class StreamSpec:
     kind: str
     """bulk-up, bulk-down: as fast as it goes; paced-up, paced-down: a message per interval;
     request: question and answer, one at a time; connect: a new connection per interval, up to its
-    first byte."""
+    first byte; web: ``connections`` that fetch 1 kB to 2 MB each time, now and then send some,
+    and pause for ``interval`` on average, mostly less, sometimes very much longer."""
     interval: float = 0.02
     """Seconds."""
     size: int = 256
@@ -48,6 +49,10 @@ class StreamSpec:
     mptcp: bool = True
     congestion: str | None = None
     """Congestion control; None: the kernel's default."""
+    connections: int = 4
+    """Of a web stream, at a time."""
+    seed: int = 1
+    """Of a web stream's random numbers."""
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -184,6 +189,8 @@ class Stream:
             "interval": spec.interval,
             "mptcp": spec.mptcp,
             "congestion": spec.congestion,
+            "connections": spec.connections,
+            "seed": spec.seed,
             "result": str(self._result),
         }
         self._server = _End(lab.ns(f"vps{spec.server}"), argument | {"end": "server"})
