@@ -182,7 +182,7 @@ def _demo(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from omrfast.lab.report import action_table, decision_table, event_table, wide_console
+    from omrfast.lab.report import outcome, wide_console
     from omrfast.lab.runner import run
     from omrfast.lab.scenario import SCENARIOS
     from omrfast.lab.topology import end_on_signals
@@ -203,9 +203,5 @@ def _run(args: argparse.Namespace) -> int:
     if args.json:
         print_json(result.to_json())
         return FINE
-    console = wide_console()
-    console.print(event_table(result))
-    if result.agent:
-        console.print(decision_table(result))
-        console.print(action_table(result))
+    wide_console().print(outcome(result))
     return FINE

@@ -7,7 +7,7 @@ import json
 import time
 from pathlib import Path
 
-from omrfast.lab.report import action_table, decision_table, event_table, wide_console
+from omrfast.lab.report import outcome, wide_console
 from omrfast.lab.result import Result
 from omrfast.lab.runner import run
 from omrfast.lab.scenario import Scenario
@@ -40,9 +40,7 @@ def compare(scenario: Scenario, out: Path) -> int:
     without = _run(scenario, False, "1 of 2")
     result = _run(scenario, True, "2 of 2")
     console = wide_console()
-    console.print(event_table(result, without))
-    console.print(decision_table(result))
-    console.print(action_table(result))
+    console.print(outcome(result, without))
     progress("drawing ...")
     draw(result, without, scenario, out)
     data = {"with_agent": result.to_json(), "without_agent": without.to_json()}

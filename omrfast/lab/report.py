@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 
 from omrfast.lab.result import EventResult, Result
@@ -25,7 +25,7 @@ def _beside(with_agent: float, without: float | None) -> str:
     return _ms(with_agent) if without is None else f"{_ms(with_agent)}  ({_ms(without)})"
 
 
-def event_table(result: Result, other: Result | None = None) -> Table:
+def _events(result: Result, other: Result | None) -> Table:
     """One row per change; figures of ``other`` (the run without the agent) in brackets."""
     title = "Longest stall after each change"
     if other is not None:
@@ -62,8 +62,29 @@ def _event_row(
     return row
 
 
-def decision_table(result: Result) -> Table:
-    """What the agent made of it."""
+def outcome(result: Result, other: Result | None = None) -> RenderableType:
+    """Everything about a run: figures, and what the agent decided and did."""
+    parts: list[RenderableType] = [
+        event_table(result, other) if result.events else _streams(result)
+    ]
+    if result.agent:
+        parts.append(_decisions(result) if result.decisions else "The agent decided nothing.")
+        parts.append(_actions(result) if result.actions else "The agent did nothing.")
+    return Group(*parts)
+
+
+def _streams(result: Result) -> Table:
+    shown = Table(title="What was delivered", title_justify="left", header_style="bold")
+    for header in ("stream", "MB", "messages", "slowest", "errors"):
+        shown.add_column(header, justify="right" if header != "stream" else "left")
+    for stream in result.streams:
+        slowest = max((at for at in stream.latency if at is not None), default=None)
+        counts = (f"{stream.bytes / 1e6:.1f}", str(stream.messages), _ms(slowest))
+        shown.add_row(stream.name, *counts, str(len(stream.errors)))
+    return shown
+
+
+def _decisions(result: Result) -> Table:
     shown = Table(title="What the agent decided", title_justify="left", header_style="bold")
     for header in ("at", "about", "decision"):
         shown.add_column(header)
@@ -72,8 +93,7 @@ def decision_table(result: Result) -> Table:
     return shown
 
 
-def action_table(result: Result) -> Table:
-    """What the agent did."""
+def _actions(result: Result) -> Table:
     shown = Table(title="What the agent did", title_justify="left", header_style="bold")
     for header in ("at", "path", "action", "took", "reason"):
         shown.add_column(header)

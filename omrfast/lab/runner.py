@@ -172,7 +172,7 @@ class _Run:
         scenario = self._scenario
         paths = {name: tuple(samples) for name, samples in self._samples.paths.items()}
         actions = tuple(sorted(self._samples.actions.values(), key=lambda a: a.at))
-        ends = [at for at, _ in happened[1:]] + [scenario.duration]
+        ends = ([at for at, _ in happened] + [scenario.duration])[1:]
         return Result(
             scenario=scenario.name,
             agent=self._agent is not None,
