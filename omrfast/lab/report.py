@@ -64,9 +64,8 @@ def _event_row(
 
 def outcome(result: Result, other: Result | None = None) -> RenderableType:
     """Everything about a run: figures, and what the agent decided and did."""
-    parts: list[RenderableType] = [
-        event_table(result, other) if result.events else _streams(result)
-    ]
+    figures = _events(result, other) if result.events else _streams(result)
+    parts: list[RenderableType] = [figures]
     if result.agent:
         parts.append(_decisions(result) if result.decisions else "The agent decided nothing.")
         parts.append(_actions(result) if result.actions else "The agent did nothing.")
