@@ -31,7 +31,8 @@ def _line(event: dict[str, Any]) -> str:
         for key, value in event["details"].items()
         if value is not None
     )
-    words = (clock_time(event["at"]), f"{event['kind']:8}", event["path"], event["message"])
+    who = event["path"] or event["server"]
+    words = (clock_time(event["at"]), f"{event['kind']:8}", who, event["message"])
     return "  ".join(word for word in (*words, details) if word)
 
 

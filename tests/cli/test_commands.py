@@ -193,7 +193,10 @@ def test_status(config: str) -> None:
         assert json.loads(done.stdout) == json.loads(json.dumps(status_json(snapshot())))
         shown = omrfast("status", "--config", config)
     assert shown.returncode == 0
-    header, fibre, lte = shown.stdout.splitlines()[2:5]
+    header, fibre, lte = (
+        next(line for line in shown.stdout.splitlines() if line.startswith(word))
+        for word in ("PATH", "fibre", "lte")
+    )
     assert [header.index(word) for word in ("PATH", "INTERFACE", "STATE")] == [
         fibre.index("fibre"),
         fibre.index("wan0"),

@@ -12,9 +12,10 @@ from contextlib import contextmanager
 import pytest
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
-from snapshots import path, snapshot
+from snapshots import path, snapshot, unmeasured
 
 from omrfast.core.types import PathState
+from omrfast.core.views import OverrideView
 from omrfast.export.prometheus import MetricsError, MetricsServer, split_listen
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -22,7 +23,8 @@ Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 @contextmanager
 def served(listen: str) -> Iterator[str]:
-    server = MetricsServer(snapshot)
+    shown = snapshot(path(), path("dsl", override=OverrideView("backup", 590.0)), unmeasured())
+    server = MetricsServer(lambda: shown)
     port = server.start(listen)
     try:
         yield f"http://{listen.rpartition(':')[0]}:{port}/metrics"
@@ -77,6 +79,24 @@ def samples(families: list[Metric]) -> Samples:
         ("omrfast_path_rtt_seconds_count", {"path": "lte"}, 0),
         ("omrfast_path_transitions_total", {"path": "fibre", "state": "degraded"}, 1),
         ("omrfast_actions_total", {"path": "fibre", "reason": "backup"}, 1),
+        ("omrfast_path_penalty", {"path": "fibre"}, 1.25),
+        ("omrfast_path_routes_behind", {"path": "fibre"}, 0),
+        ("omrfast_path_probe_budget_bytes", {"path": "lte"}, 5_000_000),
+        ("omrfast_path_endpoint", {"path": "fibre", "state": "active"}, 1),
+        ("omrfast_path_endpoint", {"path": "fibre", "state": "absent"}, 0),
+        ("omrfast_path_endpoint", {"path": "lte", "state": "active"}, 0),
+        ("omrfast_path_override", {"path": "dsl", "state": "backup"}, 1),
+        ("omrfast_path_override", {"path": "dsl", "state": "off"}, 0),
+        ("omrfast_path_override", {"path": "fibre", "state": "backup"}, 0),
+        ("omrfast_servers", {"state": "up"}, 1),
+        ("omrfast_servers", {"state": "down"}, 0),
+        ("omrfast_path_unreachable_servers", {"path": "lte"}, 1),
+        ("omrfast_path_unreachable_servers", {"path": "fibre"}, 0),
+        ("omrfast_local_trouble", {}, 1),
+        ("omrfast_action_decision_delay_seconds_count", {"path": "fibre"}, 4),
+        ("omrfast_action_decision_delay_seconds_sum", {"path": "fibre"}, 0.52),
+        ("omrfast_action_sign_delay_seconds_bucket", {"path": "fibre", "le": "0.1"}, 2),
+        ("omrfast_action_sign_delay_seconds_bucket", {"path": "fibre", "le": "+Inf"}, 4),
         ("omrfast_flows", {}, 12),
         ("omrfast_flow_capacity", {}, 65536),
         ("omrfast_uptime_seconds", {}, 99.5),
@@ -99,7 +119,9 @@ def test_exactly_one_state_is_set(samples: Samples) -> None:
 def test_what_is_unknown_is_absent(samples: Samples) -> None:
     known = {name for name, labels in samples if ("path", "lte") in labels}
     assert "omrfast_path_subflows" in known
-    assert not {"omrfast_path_smoothed_rtt_seconds", "omrfast_path_loss_ratio"} & known
+    unknown = {"path_smoothed_rtt_seconds", "path_loss_ratio", "path_routes_behind"}
+    assert not {f"omrfast_{name}" for name in unknown} & known
+    assert ("omrfast_path_probe_budget_bytes", (("path", "fibre"),)) not in samples
 
 
 def test_names_labels_and_help_follow_the_rules(families: list[Metric]) -> None:
