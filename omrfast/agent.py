@@ -30,6 +30,7 @@ from omrfast.places import Places
 from omrfast.probing import Probing
 from omrfast.pulse import Pulse
 from omrfast.reconcile import Reconciler
+from omrfast.store.journal import Recorder
 from omrfast.store.ledger import Ledger, LedgerError
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ class AgentError(Exception):
 class Agent:
     """One agent in the network namespace of its process."""
 
+    _recorder: Recorder
     _reconciler: Reconciler
     _meter: Meter
     _probing: Probing
@@ -61,11 +63,14 @@ class Agent:
         config: Config,
         *,
         dry_run: bool = False,
+        record: str | None = None,
         reload: Callable[[], Config] | None = None,
     ) -> None:
-        """``reload`` reads the configuration anew; it may raise ConfigError."""
+        """``record``: file for every input of the core. ``reload`` reads the configuration anew;
+        it may raise ConfigError."""
         self._config = config
         self._dry_run = dry_run
+        self._record = record
         self._reload_config = reload
         self._board = Board(dry_run=dry_run)
         self._ready = asyncio.Event()
@@ -84,8 +89,8 @@ class Agent:
     async def run(self) -> None:
         """Until SIGTERM or SIGINT; then put back what was changed.
 
-        Raises AgentError, DataPlaneError, ControlError, MetricsError, LedgerError or ActionError
-        when it can't start.
+        Raises AgentError, DataPlaneError, ControlError, MetricsError, LedgerError, JournalError
+        or ActionError when it can't start.
         """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -99,7 +104,7 @@ class Agent:
         try:
             await self._start(loop)
             await self._stopping.wait()
-            log.info("stopping")
+            self._board.agent("stopping")
             await self._put_back()
             if self._failure is not None:
                 raise AgentError(f"stopped after a failure: {self._failure!r}")
@@ -116,6 +121,8 @@ class Agent:
     async def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         agent = self._config.agent
         self._closers.append(NamespaceLock().close)
+        self._board.recorder = self._recorder = Recorder(self._config, self._record)
+        self._closers.append(self._recorder.close)
         if self._config.metrics.listen:
             metrics = MetricsServer(lambda: self._board.published)
             metrics.start(self._config.metrics.listen)
@@ -138,6 +145,7 @@ class Agent:
         self._pulse = Pulse(
             loop,
             paths,
+            recorder=self._recorder,
             read=self._meter.read,
             ask=lambda order: self._probing.send(order),
             decided=self._board.decided,
@@ -207,6 +215,7 @@ class Agent:
 
     def _fail(self, error: BaseException) -> None:
         self._failure = error
+        self._recorder.failed(error)
         self._stopping.set()
 
     def _ring(self) -> None:

@@ -12,6 +12,7 @@ from omrfast.core import policy
 from omrfast.core.config import PathConfig
 from omrfast.core.state import CoreState, Decision, Event, PathRecord, ProbeOrder, Tick, Wish
 from omrfast.core.types import PathCounters
+from omrfast.store.journal import Recorder
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,7 @@ class Pulse:
         loop: asyncio.AbstractEventLoop,
         paths: tuple[PathConfig, ...],
         *,
+        recorder: Recorder,
         read: Callable[[], Mapping[str, PathCounters]],
         ask: Callable[[ProbeOrder], None],
         decided: Callable[[Decision], None],
@@ -38,6 +40,7 @@ class Pulse:
         """``wished`` is called when ``wishes`` or ``aborts`` have changed; ``troubled`` with the
         local trouble after every step; ``failed`` when reading goes on failing."""
         self._loop = loop
+        self._recorder = recorder
         self._read = read
         self._ask = ask
         self._decided = decided
@@ -59,7 +62,9 @@ class Pulse:
 
     def reconfigure(self, paths: tuple[PathConfig, ...]) -> None:
         """Other paths from now on; those known by name keep what is known of them."""
-        self.state = policy.reconfigure(self.state, paths, self._loop.time())
+        now = self._loop.time()
+        self._recorder.reconfigured(self.state, now, paths)
+        self.state = policy.reconfigure(self.state, paths, now)
 
     def take_aborts(self) -> frozenset[str]:
         aborts, self.aborts = self.aborts, frozenset()
@@ -82,6 +87,7 @@ class Pulse:
     def take(self, event: Event) -> None:
         """One step of the core, and what follows from it."""
         now = self._loop.time()
+        self._recorder.take(self.state, now, event)
         outcome = policy.step(self.state, event, now)
         self.state = outcome.state
         for order in outcome.probes:

@@ -17,6 +17,11 @@ def register(subparsers: Subparsers, parents: Sequence[argparse.ArgumentParser])
     parser.add_argument("--dry-run", action="store_true", help="measure and decide, change nothing")
     parser.add_argument("--loader", choices=("auto", "prebuilt", "bcc"), help="instead of [agent]")
     parser.add_argument("--ingress", choices=("auto", "tc", "xdp"), help="instead of [agent]")
+    parser.add_argument(
+        "--record",
+        metavar="FILE",
+        help="write every measurement to FILE, for `omrfast replay-journal` (it grows without end)",
+    )
     parser.add_argument("-v", "--verbose", action="store_true", help="suspicions, too")
     parser.set_defaults(handler=handle)
 
@@ -45,6 +50,8 @@ def handle(args: argparse.Namespace) -> int:
     )
     logging.getLogger("pyroute2").setLevel(logging.WARNING)
     logging.getLogger("asyncio").setLevel(logging.WARNING)
-    agent = Agent(config, dry_run=args.dry_run, reload=lambda: _configuration(args))
+    agent = Agent(
+        config, dry_run=args.dry_run, record=args.record, reload=lambda: _configuration(args)
+    )
     asyncio.run(agent.run())
     return FINE

@@ -18,6 +18,7 @@ from omrfast.core.views import ActionView, EventView, Snapshot
 from omrfast.dataplane.flows import PathEvent
 from omrfast.export.events import EventLog
 from omrfast.export.snapshot import Figures, History, build
+from omrfast.store.journal import Recorder
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +73,8 @@ class Board:
         self._history = History()
         self._fresh: dict[str, Decision] = {}
         self._trouble: str | None = None
+        self.recorder: Recorder | None = None
+        """Told of decisions and actions, and of the agent itself, once there is one."""
         self.events = EventLog()
         self.published = Snapshot(__version__, 0.0, "")
 
@@ -93,6 +96,8 @@ class Board:
             log.log(level, "path %s: %s", decision.path, text)
             event = EventView(time.time(), "decision", decision.path, text, numbers)
         self.events.append(event)
+        if self.recorder is not None:
+            self.recorder.decided(decision)
 
     def take_causes(self, state: CoreState) -> dict[str, Cause]:
         """What a pass of the reconciler is for, by path: the decisions since the last one."""
@@ -106,7 +111,7 @@ class Board:
         self._trouble = text
         words = "local trouble is over" if text is None else f"local trouble: {text}"
         log.warning("%s", words)
-        self.events.append(EventView(time.time(), "agent", None, words))
+        self._tell(words)
 
     def acted(self, action: ActionView, what: str) -> None:
         """An operation was applied, or left out because this is a dry run."""
@@ -125,6 +130,8 @@ class Board:
             ("sign_ms", action.sign_ms),
         )
         self.events.append(EventView(action.at, "action", action.path, what, details))
+        if self.recorder is not None:
+            self.recorder.acted(action, what)
 
     def flow(self, path: str, event: PathEvent) -> None:
         """The data path told of a TCP flow."""
@@ -133,7 +140,12 @@ class Board:
     def agent(self, text: str) -> None:
         """Something about the agent itself."""
         log.info("%s", text)
+        self._tell(text)
+
+    def _tell(self, text: str) -> None:
         self.events.append(EventView(time.time(), "agent", None, text))
+        if self.recorder is not None:
+            self.recorder.said(text)
 
     def publish(
         self,
