@@ -182,6 +182,13 @@ def no_port(port: int) -> Filter:
     return Filter(f"no_port_{port}", "carrier", _forward(ports))
 
 
+def no_host(address: str) -> Filter:
+    """The carrier drops everything to and from one address."""
+    family = "ip6" if ":" in address else "ip"
+    both = f"{family} daddr {address} drop; {family} saddr {address} drop;"
+    return Filter("no_host", "carrier", _forward(both))
+
+
 _NEIGHBOURS = "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept;"
 """As in IPv4, where address resolution passes no such hook."""
 SERVER_DEAD = Filter(

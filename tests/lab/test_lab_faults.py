@@ -158,6 +158,19 @@ def test_filters(lab: Lab, fault: Fault, broken: dict[str, str], version: int) -
     assert view(lab, version) == FINE
 
 
+@pytest.mark.parametrize("version", [4, 6])
+def test_one_address_over_one_uplink(lab: Lab, version: int) -> None:
+    fault = faults.no_host(server_address(1, version))
+    fault.begin(lab, 1)
+    try:
+        broken = dict.fromkeys(("ping 1", "web 1", "dns 1"), "silent")
+        assert view(lab, version) == FINE | broken
+        assert view(lab, 10 - version) == FINE
+    finally:
+        fault.end(lab, 1)
+    assert view(lab, version) == FINE
+
+
 def test_unreachable_is_told_by_the_gateway_or_by_the_servers_router(lab: Lab) -> None:
     for version in (4, 6):
         faults.CARRIER_UNREACHABLE.begin(lab, 1)

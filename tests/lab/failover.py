@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A lab with its agent that several tests share: each finds it as built and leaves it so."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from omrfast.lab import diag, netns
+from omrfast.lab.agentproc import Agent, Overrides
+from omrfast.lab.faults import Fault
+from omrfast.lab.services import Services
+from omrfast.lab.topology import Lab, TopologySpec
+from tests.lab.conftest import Router, eventually
+
+GIVEN_UP = frozenset({"down", "unreachable"})
+"""States of a path that has lost its endpoint."""
+FORGETS = {"quality": {"recover_after": "1s", "half_life": "1s"}}
+"""Comes back soon however often it has failed: the tests before must not matter."""
+
+
+class Site:
+    """The lab, the agent, and what was decided since `mark`."""
+
+    def __init__(self, lab: Lab, agent: Agent) -> None:
+        self.lab, self.agent = lab, agent
+        self.router = Router(lab)
+        self.names = [f"wan{n}" for n in range(1, len(lab.spec.uplinks) + 1)]
+        self.as_built = self.router.found()
+        self._since = 0.0
+
+    # --- what the agent says ---
+
+    def status(self) -> dict[str, Any]:
+        return self.agent.status() or {"paths": [], "servers": [], "actions": [], "trouble": None}
+
+    def path(self, name: str) -> dict[str, Any]:
+        return next((p for p in self.status()["paths"] if p["name"] == name), {"state": None})
+
+    def server(self, name: str) -> dict[str, Any]:
+        return next((s for s in self.status()["servers"] if s["name"] == name), {"state": None})
+
+    def mark(self) -> None:
+        """Forget what was decided up to now."""
+        self._since = time.time()
+
+    def decided(self, name: str) -> list[str]:
+        """States that a path or a server entered since the mark, suspicions left out."""
+        states = []
+        for event in self.agent.events():
+            about = event["path"] if event["kind"] == "decision" else event.get("server")
+            if about == name and event["at"] >= self._since:
+                change = event["message"].partition(":")[0]
+                before, _, after = change.partition(" -> ")
+                if "suspect" not in (before, after) or after in GIVEN_UP:
+                    states.append(after)
+        return states
+
+    def reasons(self, name: str) -> list[str]:
+        """Every decision about a path or a server since the mark, in words."""
+        return [
+            event["message"]
+            for event in self.agent.events()
+            if event["at"] >= self._since and name in (event["path"], event.get("server"))
+        ]
+
+    # --- what to wait for ---
+
+    def until_path(self, name: str, *states: str, timeout: float = 30.0) -> dict[str, Any]:
+        what = f"{name} {' or '.join(states)}"
+
+        def reached() -> dict[str, Any] | None:
+            path = self.path(name)
+            return path if path["state"] in states else None
+
+        found: dict[str, Any] = eventually(reached, what, timeout)
+        return found
+
+    def until_server(self, name: str, state: str, timeout: float = 30.0) -> dict[str, Any]:
+        def reached() -> dict[str, Any] | None:
+            server = self.server(name)
+            return server if server["state"] == state else None
+
+        found: dict[str, Any] = eventually(reached, f"{name} {state}", timeout)
+        return found
+
+    def until_given_up(self, name: str, heir: str) -> None:
+        """The path is without endpoint and new connections go to ``heir``."""
+        self.until_path(name, *GIVEN_UP)
+        address = self.path(name)["address"]
+        eventually(lambda: address not in self.router.endpoints(), f"{address} without endpoint")
+        eventually(lambda: self.router.default_routes()[0][1] == heir, f"default route by {heir}")
+
+    def until_as_built(self, timeout: float = 40.0) -> None:
+        """Every path is up and the router as the lab made it."""
+        for name in self.names:
+            self.until_path(name, "up", timeout=timeout)
+        eventually(lambda: self.router.found() == self.as_built, "the router as built", timeout)
+
+    # --- what the kernel says ---
+
+    def uses(self, *addresses: str) -> bool:
+        """Whether there is an established subflow from each of the addresses, and no other."""
+        found = {
+            s.local for s in diag.subflow_info(self.lab.ns("router")) if s.state == "established"
+        }
+        return found == set(addresses)
+
+    def mib(self, name: str) -> int:
+        """A counter of the router's MPTCP (/proc/net/netstat, MPTcpExt)."""
+        text = netns.call(self.lab.ns("router"), Path("/proc/thread-self/net/netstat").read_text)
+        lines = [line.split() for line in text.splitlines() if line.startswith("MPTcpExt:")]
+        return int(dict(zip(*lines, strict=True))[name])
+
+    @contextmanager
+    def broken(self, fault: Fault, n: int = 1) -> Iterator[None]:
+        """The fault lasts as long as the block."""
+        fault.begin(self.lab, n)
+        try:
+            yield
+        finally:
+            fault.end(self.lab, n)
+
+
+def configured(*parts: Overrides) -> dict[str, dict[str, Any]]:
+    """Overrides on top of each other, section by section."""
+    merged: dict[str, dict[str, Any]] = {}
+    for part in parts:
+        for section, keys in part.items():
+            merged[section] = merged.get(section, {}) | dict(keys)
+    return merged
+
+
+@contextmanager
+def site(spec: TopologySpec, *overrides: Overrides, services: bool = False) -> Iterator[Site]:
+    """A lab with an agent that has found every path up; its log is printed at the end."""
+    with Lab(spec) as lab:
+        for v in range(1, spec.servers + 1) if services else ():
+            lab.guests[f"services{v}"] = Services(lab.ns(f"vps{v}"), lab.server_addresses(v))
+        agent = Agent(lab, configured(FORGETS, *overrides))
+        built = Site(lab, agent)
+        agent.start()
+        try:
+            built.until_as_built()
+            yield built
+        finally:
+            agent.stop()
+            print(agent.log_path.read_text())
+
+
+def omrfast(where: Site, *words: str) -> str:
+    """Output of the command, run in the router; CalledProcessError if it fails."""
+    import sys
+
+    command = [sys.executable, "-m", "omrfast.cli.main", *words]
+    done = netns.call(
+        where.lab.ns("router"),
+        subprocess.run,
+        [*command, "--config", str(where.agent.config_path)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return str(done.stdout)
