@@ -1,127 +1,152 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""How long a running stream stalls when its uplink goes silent, with the agent and without.
+"""Failover: what happens to an uplink, without the agent and with it, and what is to be reached.
 
-Two uplinks of 40 and 80 ms RTT, 20 Mbit/s each, NAT on both; uplink 1 becomes a black hole under
-one stream. Runs alternate, without and with the agent, so that a drift of the machine meets both.
+Two uplinks of 40 and 80 ms RTT, 20 Mbit/s each, NAT on both; the second one active, or backup.
+Every run has a lab of its own; the sides of a case take turns, so that a drift of the machine
+meets all. Cases that run apart add to the same JSON; the table and the picture are made of all
+that it holds.
 
-    python -m bench.failover [--runs 7] [--out out/failover.json] [SCENARIO...]
+    python -m bench.failover [--runs 7] [--quick] [--long] [--out FILE] [CASE...]
+
+Exit code: 0 reached, 1 a target of the cases that ran is missed (or a case could not be run),
+2 usage. With --quick, one run of each, a missed target does not count: it decides nothing.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
+import json
 import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from bench import failover_long, failover_picture, failover_quality, failover_stalls
+from bench.command import positive, run
+from bench.failover_case import Case, Figures, Row
+from bench.failover_table import markdown
 from bench.output import write_json
-from omrfast.lab import runner
-from omrfast.lab.scenario import SCENARIOS
 
-CASES = (
-    "blackhole-bulk-up",
-    "blackhole-bulk-down",
-    "blackhole-small-up",
-    "blackhole-small-down",
-)
+CASES: dict[str, Case] = {
+    case.name: case
+    for case in (*failover_stalls.CASES, *failover_quality.CASES, *failover_long.CASES)
+}
 
 
-def measure(name: str, agent: bool) -> dict[str, float | None]:
-    """One run: the longest stall (s) after the black hole, and when the agent first acted (s)."""
-    result = runner.run(SCENARIOS[name], agent=agent)
-    event = result.events[0]
-    return {"stall": max(event.stalls.values()), "action": event.first_action}
+def rounds(case: Case, runs: int) -> int:
+    return 1 if case.once else runs
 
 
-def summary(values: list[float]) -> dict[str, float]:
-    ordered = sorted(values)
-    return {
-        "median": statistics.median(ordered),
-        "p95": ordered[min(len(ordered) - 1, round(0.95 * (len(ordered) - 1)))],
-        "least": ordered[0],
-        "most": ordered[-1],
+def duration(cases: Sequence[Case], runs: int) -> float:
+    """Seconds that they all take, about."""
+    return sum(case.seconds * rounds(case, runs) for case in cases)
+
+
+def tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def perform(case: Case, runs: int) -> dict[str, list[Figures]]:
+    """All its rounds, the sides in turn."""
+    found: dict[str, list[Figures]] = {side: [] for side in case.sides}
+    for number in range(1, rounds(case, runs) + 1):
+        for side in case.sides:
+            figures = case.measure(side)
+            found[side].append(figures)
+            tell(f"{case.name} {number}/{rounds(case, runs)} {side}: {brief(figures)}")
+    return found
+
+
+def brief(figures: Figures) -> str:
+    """Its single figures in one line."""
+    words = []
+    for name, value in figures.items():
+        if isinstance(value, float):
+            words.append(f"{name} {value:.4g}")
+        elif isinstance(value, int | None):
+            words.append(f"{name} {value}")
+    return ", ".join(words)
+
+
+def read(path: Path) -> dict[str, dict[str, Any]]:
+    """The cases of an earlier run; none if there is no file."""
+    if not path.exists():
+        return {}
+    cases: dict[str, dict[str, Any]] = json.loads(path.read_text())["cases"]
+    return {name: cases[name] for name in CASES if name in cases}
+
+
+def rows_of(cases: dict[str, dict[str, Any]]) -> list[Row]:
+    """The table of all that was measured, in the order of CASES."""
+    return [Row(**row) for name in CASES if name in cases for row in cases[name]["rows"]]
+
+
+def keep(path: Path, case: Case, runs: dict[str, list[Figures]]) -> list[Row]:
+    """Add a case to the file; its verdicts."""
+    rows = case.judge(runs)
+    cases = read(path)
+    cases[case.name] = {
+        "measured": time.strftime("%F %H:%M"),
+        "title": case.title,
+        "rows": [asdict(row) for row in rows],
+        "runs": runs,
     }
+    write_json(path, {"cases": {name: cases[name] for name in CASES if name in cases}})
+    return rows
 
 
-def case(name: str, runs: int) -> dict[str, Any]:
-    """``runs`` pairs of one scenario."""
-    pairs = []
-    for number in range(runs):
-        pairs.append((measure(name, agent=False), measure(name, agent=True)))
-        without, with_agent = (pair["stall"] or 0.0 for pair in pairs[-1])
-        acted = pairs[-1][1]["action"]
-        print(
-            f"{name} {number + 1}/{runs}: without {without * 1e3:.0f} ms, "
-            f"with {with_agent * 1e3:.0f} ms, acted after "
-            + ("-" if acted is None else f"{acted * 1e3:.0f} ms"),
-            file=sys.stderr,
-            flush=True,
-        )
-    without_all = [float(pair[0]["stall"] or 0) for pair in pairs]
-    with_all = [float(pair[1]["stall"] or 0) for pair in pairs]
-    actions = [pair[1]["action"] for pair in pairs]
-    return {
-        "without": without_all,
-        "with": with_all,
-        "actions": actions,
-        "summary": {"without": summary(without_all), "with": summary(with_all)},
-    }
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or "").splitlines()[0], epilog=f"cases: {', '.join(CASES)}"
+    )
+    parser.add_argument("cases", nargs="*", metavar="CASE", help="default: all but the long ones")
+    parser.add_argument("--runs", type=positive, default=7, help="of each side (default: 7)")
+    parser.add_argument("--quick", action="store_true", help="one run of each side, no verdict")
+    parser.add_argument("--long", action="store_true", help="the long cases too")
+    parser.add_argument("--table", action="store_true", help="only show what was measured before")
+    parser.add_argument("--out", type=Path, default=Path("out/failover.json"))
+    args = parser.parse_args()
+    unknown = [name for name in args.cases if name not in CASES]
+    if unknown:
+        parser.error(f"unknown case {unknown[0]!r}: write some of {', '.join(CASES)}")
+    return args
 
 
-def table(cases: dict[str, dict[str, Any]]) -> str:
-    """Markdown, as the README has it."""
-    lines = [
-        "| longest stall, ms | without: median (range) | with: median (range) | ratio |",
-        "|---|---|---|---|",
-    ]
-    for name, figures in cases.items():
-        cells = []
-        for side in ("without", "with"):
-            s = {key: value * 1e3 for key, value in figures["summary"][side].items()}
-            cells.append(f"{s['median']:.0f} ({s['least']:.0f}-{s['most']:.0f})")
-        ratio = figures["summary"]["with"]["median"] / figures["summary"]["without"]["median"]
-        lines.append(f"| {name} | {cells[0]} | {cells[1]} | {ratio:.2f} |")
-    return "\n".join(lines)
+def chosen(args: argparse.Namespace) -> list[Case]:
+    if args.table:
+        return []
+    if args.cases:
+        return [CASES[name] for name in args.cases]
+    return [case for case in CASES.values() if args.long or not case.long]
 
 
-def draw(cases: dict[str, dict[str, Any]], path: Path) -> None:
-    """Every run as a dot, the median as a bar."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(8, 4.2), layout="constrained")
-    colours = {"without": "#b0413e", "with": "#2a6f97"}
-    for place, figures in enumerate(cases.values()):
-        for side, shift in (("without", -0.18), ("with", 0.18)):
-            values = [value * 1e3 for value in figures[side]]
-            median = figures["summary"][side]["median"] * 1e3
-            axes.bar(place + shift, median, 0.32, color=colours[side], alpha=0.35)
-            axes.plot([place + shift] * len(values), values, "o", ms=4, color=colours[side])
-            axes.annotate(f"{median:.0f}", (place + shift, 12), ha="center", va="bottom")
-    axes.set_xticks(range(len(cases)), [name.removeprefix("blackhole-") for name in cases])
-    axes.set_ylabel("longest stall, ms")
-    axes.set_title("Uplink 1 (40 ms) goes silent; uplink 2 (80 ms) takes over")
-    for side, label in (("without", "kernel alone"), ("with", "with omrfast")):
-        axes.plot([], [], "s", color=colours[side], alpha=0.6, label=label)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
-    figure.savefig(path, dpi=130)
+def work(args: argparse.Namespace) -> bool:
+    """Whether every target of the cases that ran was reached."""
+    cases, runs = chosen(args), 1 if args.quick else args.runs
+    good = True
+    begun = time.monotonic()
+    if cases:
+        tell(f"{len(cases)} cases, about {duration(cases, runs) / 60:.0f} min")
+    for number, case in enumerate(cases):
+        left = duration(cases[number:], runs)
+        tell(f"{case.title}; about {left / 60:.1f} min left")
+        rows = keep(args.out, case, perform(case, runs))
+        good = good and all(row.good for row in rows)
+        for row in rows:
+            tell(f"  {row.what}: {row.reached} ({row.target}): {'' if row.good else 'MISSED'}")
+    everything = read(args.out)
+    failover_picture.draw(everything, args.out.with_suffix(".png"))
+    print(markdown(rows_of(everything)))
+    tell(f"{args.out}, {args.out.with_suffix('.png')}; {(time.monotonic() - begun) / 60:.1f} min")
+    return good or args.quick
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("scenarios", nargs="*", default=CASES, metavar="SCENARIO")
-    parser.add_argument("--runs", type=int, default=7)
-    parser.add_argument("--out", type=Path, default=Path("out/failover.json"))
-    args = parser.parse_args()
-    cases = {name: case(name, args.runs) for name in args.scenarios}
-    write_json(args.out, {"runs": args.runs, "cases": cases})
-    draw(cases, args.out.with_suffix(".png"))
-    print(table(cases))
-    return 0
+    args = arguments()
+    reached: list[bool] = []
+    return run(lambda: reached.append(work(args))) or int(not all(reached))
 
 
 if __name__ == "__main__":
