@@ -31,7 +31,7 @@ _NO_WAY = frozenset(
     }
 )
 """Errors of sendto() and bind() that say that nothing can leave on the path."""
-_PROBERS = {
+PROBERS = {
     ProbeKind.ICMP: ("omrfast.probe.icmp", "IcmpProber"),
     ProbeKind.TCP: ("omrfast.probe.tcp", "TcpProber"),
 }
@@ -108,8 +108,8 @@ class Probing:
 
     def _prepare(self, kinds: Iterable[ProbeKind]) -> None:
         for kind in kinds:
-            if kind in _PROBERS and kind not in self._probers:
-                module, name = _PROBERS[kind]
+            if kind in PROBERS and kind not in self._probers:
+                module, name = PROBERS[kind]
                 make: Callable[[asyncio.AbstractEventLoop, ProbeListener], Prober]
                 make = getattr(importlib.import_module(module), name)
                 self._probers[kind] = make(self._loop, self)

@@ -70,10 +70,11 @@ def _agent(config: Config) -> Finding:
 
 def findings(config: Config) -> Iterator[Finding]:
     """Everything that is checked, in the order of the layers below the agent."""
-    from omrfast.cli import machine, network
+    from omrfast.cli import configured, machine, network
 
     yield from machine.findings()
     yield from network.findings(config)
+    yield from configured.findings(config)
     yield _agent(config)
 
 
