@@ -29,12 +29,23 @@ after each further one within ALARM_MEMORY, up to CALM_MOST: bounds what suspici
 PROBES_PER_BURST = 3
 PATIENCE = 2.0
 PATIENCE_HALF_LIFE = 60.0
+TELL_APART = 0.012
+"""What arrives this much later than a gateway's answer is not that answer: three jiffies at
+250 Hz."""
+COMPARE_MOST = 2.0
+"""A suspicion whose gateway answers waits so long for what other paths hear of the same servers."""
+WITHDRAW = 5.0
+"""A verdict may be withdrawn for so long, when the server turns out to answer nowhere."""
+AT_ONCE = 2.0
+"""Paths whose first signs are no further apart went silent at the same time."""
 UNHEARD = 2.0
 """A path that was not heard for this long after the start is no choice for new connections."""
 BUSY = 1.0
 """A path with a packet in this many seconds is watched by its deadlines, not only by probes.
 The data path announces the first packet after such a pause (OMR_EVENT_BUSY)."""
 IDLE_PROBE = {"active": 10.0, "backup": 60.0, "off": 60.0}
+SPREAD = 0.2
+"""Idle intervals vary by this share either way, so that paths and routers do not keep step."""
 WATCH_PROBE = 0.25
 """Between probes while a path is degraded or in probation."""
 WATCH_PROBE_SLOW = 1.0

@@ -250,6 +250,12 @@ def probe_unsent(model: PathModel) -> PathModel:
     return replace(model, outstanding=model.outstanding[:-1], probes_sent=model.probes_sent - 1)
 
 
+def forget_questions(model: PathModel) -> PathModel:
+    """Whoever was asked is not there: that says nothing about the path."""
+    sent = max(0, model.probes_sent - len(model.outstanding))
+    return replace(model, outstanding=(), probes_sent=sent)
+
+
 def probe_answered(model: PathModel, rtt: float, at: float, now: float) -> PathModel:
     """A probe came back at ``at``. Its RTT is smoothed only while traffic gives none."""
     least = rtt if model.probe_min is None else min(model.probe_min, rtt)

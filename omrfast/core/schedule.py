@@ -4,15 +4,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from zlib import crc32
 
-from omrfast.core import limits
+from omrfast.core import choosing, limits, overrides
 from omrfast.core import model as measure
-from omrfast.core.state import PathRecord
-from omrfast.core.targets import choose
-from omrfast.core.types import PathState, Role
+from omrfast.core.asking import note_asked
+from omrfast.core.state import CoreState, PathRecord, ProbeOrder, TargetRecord
+from omrfast.core.types import Origin, PathState, Role
 
 _S = PathState
 _NEVER = float("inf")
+_GIVEN_UP = frozenset({_S.DOWN, _S.UNREACHABLE})
 
 
 def answer_limit(record: PathRecord, asked: float) -> float:
@@ -20,20 +22,93 @@ def answer_limit(record: PathRecord, asked: float) -> float:
     return limits.unanswered_limit(record.model, after_quiet=asked - record.heard > limits.BUSY)
 
 
-def send_due(record: PathRecord, now: float) -> tuple[PathRecord, tuple[str, ...]]:
-    """Keys of the targets to ask now, and the record that has taken note of it."""
-    if not record.link_up or now < _probe_at(record, now):
-        return record, ()
+def send_due(state: CoreState, now: float) -> tuple[CoreState, tuple[ProbeOrder, ...]]:
+    """Whom to ask on which path now, and the state that has taken note of it."""
+    orders: list[ProbeOrder] = []
+    for name in [record.config.name for record in state.paths]:
+        record = state.path(name)
+        if record.role is Role.OFF or not record.link_up:
+            continue
+        record, keys = _due(record, now)
+        if record.suspicion is None:
+            keys += _inquiries(state, record, keys)
+        if keys:
+            record = note_asked(record, keys, now)
+            orders += (ProbeOrder(name, key) for key in keys)
+        if record is not state.path(name):
+            state = replace(
+                state, paths=tuple(record if r.config.name == name else r for r in state.paths)
+            )
+    return state, tuple(orders)
+
+
+def _due(record: PathRecord, now: float) -> tuple[PathRecord, tuple[str, ...]]:
+    """Keys of the path's own probes that are due."""
+    if now < _probe_at(record, now):
+        return record, tuple(
+            entry.target.key for entry in record.targets if now >= _again_at(record, entry)
+        )
     suspicion = record.suspicion
     if suspicion is not None:
         spacing = limits.burst_spacing(record.model)
-        suspicion = replace(
-            suspicion, burst_left=suspicion.burst_left - 1, next_probe=now + spacing
-        )
-    chosen = choose(record)
-    model = measure.probe_sent(record.model, now) if chosen else record.model
-    due = now + _interval(record, now)
-    return replace(record, suspicion=suspicion, model=model, next_probe=due), chosen
+        left = suspicion.burst_left - 1
+        suspicion = replace(suspicion, burst_left=left, next_probe=now + spacing)
+        keys = choosing.burst(record)
+    elif record.state in _GIVEN_UP:
+        keys = choosing.recovery(record)
+    else:
+        keys = choosing.regular(record)
+    record = replace(record, suspicion=suspicion, rounds=record.rounds + 1)
+    return replace(record, next_probe=now + _interval(record, now)), keys
+
+
+def _inquiries(state: CoreState, record: PathRecord, already: tuple[str, ...]) -> tuple[str, ...]:
+    """Whom to ask on this path because they are silent on another: it tells who is to blame."""
+    if record.state in (*_GIVEN_UP, _S.UNKNOWN):
+        return ()
+    since: dict[str, float] = {}
+    for other in state.paths:
+        if other.config.name != record.config.name:
+            for entry in other.targets:
+                at = _in_question(other, entry)
+                if at is not None:
+                    name = choosing.subject(entry.target)
+                    since[name] = max(at, since.get(name, at))
+    return tuple(
+        entry.target.key
+        for entry in record.targets
+        if entry.burstable
+        and entry.answers
+        and not entry.excused
+        and entry.target.key not in already
+        and entry.asked_at < since.get(choosing.subject(entry.target), entry.asked_at)
+    )
+
+
+def _in_question(record: PathRecord, entry: TargetRecord) -> float | None:
+    """Since when somebody's silence on a path is to be compared with the other paths."""
+    if entry.waiting_since is None or not entry.answers or not entry.burstable or entry.excused:
+        return None
+    if record.suspicion is not None and entry.asked_at >= record.suspicion.since:
+        return record.suspicion.since
+    if record.state in _GIVEN_UP or record.state is _S.UNKNOWN:
+        return None
+    return entry.waiting_since if entry.unanswered >= limits.PROBES_PER_BURST else None
+
+
+def _again_at(record: PathRecord, entry: TargetRecord) -> float:
+    """When to repeat a question to a server that is silent on a path that lives."""
+    if (
+        entry.target.origin is not Origin.SERVER
+        or not entry.burstable
+        or not entry.answers
+        or entry.excused
+        or record.suspicion is not None
+        or record.state in _GIVEN_UP
+        or not 0 < entry.unanswered < limits.PROBES_PER_BURST
+    ):
+        return _NEVER
+    return entry.asked_at + limits.unanswered_limit(record.model, after_quiet=True)
 
 
 def _probe_at(record: PathRecord, now: float) -> float:
@@ -47,24 +122,35 @@ def _probe_at(record: PathRecord, now: float) -> float:
 
 def _interval(record: PathRecord, now: float) -> float:
     lasts_long = now - record.since > limits.SLOW_AFTER
-    if record.sober is _S.DOWN:
+    if record.sober in _GIVEN_UP:
         return limits.DOWN_PROBE_SLOW if lasts_long else limits.DOWN_PROBE
-    if record.sober in (_S.DEGRADED, _S.PROBATION, _S.UNKNOWN):
+    if record.sober in (_S.DEGRADED, _S.PROBATION, _S.UNKNOWN, _S.FAILING):
         return limits.WATCH_PROBE_SLOW if lasts_long else limits.WATCH_PROBE
     unknown = not (record.answers or record.deaf)
     if (unknown or record.model.smoothed < measure.SETTLED) and not lasts_long:
         return limits.WATCH_PROBE
-    return limits.IDLE_PROBE[record.config.role]
+    own = record.config.probe_interval
+    return (limits.IDLE_PROBE[record.role] if own is None else own) * spread(record)
+
+
+def spread(record: PathRecord) -> float:
+    """A factor that differs from probe to probe and from path to path, but not by chance."""
+    share = crc32(f"{record.config.name} {record.rounds}".encode()) / 2**32
+    return 1 + limits.SPREAD * (2 * share - 1)
 
 
 def wake(record: PathRecord, now: float) -> float:
     """The earliest moment at which this path's judgement could change without an event."""
-    if not record.link_up or record.config.role is Role.OFF:
-        return now + limits.BUSY
-    due = min(_probe_at(record, now), now + limits.BUSY)
-    if record.suspicion is not None:
-        return min(due, record.suspicion.deadline)
-    if record.state is _S.DOWN:
+    over = overrides.wake(record)
+    if not record.link_up or record.role is Role.OFF:
+        return min(over, now + limits.BUSY)
+    again = min((_again_at(record, entry) for entry in record.targets), default=_NEVER)
+    due = min(over, again, _probe_at(record, now), now + limits.BUSY)
+    suspicion = record.suspicion
+    if suspicion is not None:
+        more = limits.COMPARE_MOST if suspicion.waits else 0.0
+        return min(due, suspicion.deadline + more)
+    if record.state in _GIVEN_UP:
         return due
     asked = record.asked
     last_tx = record.model.counters.last_tx if record.model.counters else None

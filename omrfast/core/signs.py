@@ -3,12 +3,37 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from omrfast.core import limits
 from omrfast.core.schedule import answer_limit
-from omrfast.core.state import PathRecord
+from omrfast.core.state import Evidence, PathRecord
 
 
-def silence(record: PathRecord, now: float) -> str | None:
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """Seconds of silence, how many were allowed, and when it began."""
+
+    words: str
+    measured: float
+    limit: float
+    at: float
+    quiet_before: bool = False
+    """The question was the first for a while and may have had to wake a radio."""
+    needs_answer: bool = False
+    """What leaves seems to be lost, so that an arrival says nothing."""
+
+    @property
+    def text(self) -> str:
+        allowed = f"(limit {self.limit * 1e3:.0f} ms)"
+        return f"{self.words} for {self.measured * 1e3:.0f} ms {allowed}"
+
+    @property
+    def evidence(self) -> Evidence:
+        return Evidence("silence", self.measured, self.limit, self.at)
+
+
+def silence(record: PathRecord, now: float) -> Sign | None:
     """Why the path is suspect, or None: RFC 6298's deviation decides what is too long.
 
     Silence is measured up to the moment of the last read; what came later is not known yet.
@@ -20,11 +45,12 @@ def silence(record: PathRecord, now: float) -> str | None:
     if asked is not None:
         limit = answer_limit(record, asked)
         if seen - asked > limit:
-            return f"unanswered for {(seen - asked) * 1e3:.0f} ms (limit {limit * 1e3:.0f} ms)"
+            quiet = asked - record.heard > limits.BUSY
+            return Sign("unanswered", seen - asked, limit, asked, quiet_before=quiet)
     if not record.answers:
         return None  # a stream that ends could not be told from a path that died
     most = limits.quiet_limit(record.model)
-    quiet = seen - record.heard
-    if most is not None and quiet > most:
-        return f"silent for {quiet * 1e3:.0f} ms (limit {most * 1e3:.0f} ms)"
+    quiet_for = seen - record.heard
+    if most is not None and quiet_for > most:
+        return Sign("silent", quiet_for, most, record.heard)
     return None

@@ -10,8 +10,10 @@ from omrfast.core.config import PathConfig
 from omrfast.core.model import PathModel
 from omrfast.core.types import (
     FlowSum,
+    Origin,
     PathCounters,
     PathState,
+    ProbeKind,
     Role,
     ServerState,
     Target,
@@ -32,6 +34,26 @@ class Suspicion:
     burst_left: int
     next_probe: float
     deadline: float
+    sign_at: float
+    """The first sign: the question without an answer, or the last arrival."""
+    measured: float
+    limit: float
+    """Seconds of silence, and how many were allowed."""
+    needs_answer: bool = False
+    """Packets that arrive clear nothing, for what leaves may be lost: a probe's answer or an RTT
+    sample does."""
+    waits: bool = False
+    """Its own burst is over and other paths are being asked about the same servers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fall:
+    """What a path was when it was given up, to go back to if that proves wrong."""
+
+    before: PathState
+    penalty: float
+    penalty_at: float
+    sign_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +67,10 @@ class TargetRecord:
     """When the oldest question left that nothing has answered since; None: none is open."""
     answered_at: float = NEVER
     """When an answer last arrived; NEVER: it has not answered on this path."""
+    unanswered: int = 0
+    """Questions since the last answer."""
+    excused: bool = False
+    """Its server is down: its silence says nothing about the path."""
     rtt: float | None = None
     """Of the last answer, seconds."""
     failed_at: float = NEVER
@@ -52,6 +78,23 @@ class TargetRecord:
     """Failures in a row that were told (a service that refuses, times out, or says other words)."""
     error: str = ""
     """The last of them, in words."""
+
+    @property
+    def answers(self) -> bool:
+        """It has answered on this path."""
+        return self.answered_at > NEVER
+
+    @property
+    def beyond(self) -> bool:
+        """An answer shows that the path carries packets, not only that its gateway is there."""
+        return self.target.origin is not Origin.GATEWAY
+
+    @property
+    def burstable(self) -> bool:
+        """Somebody beyond who can be asked at any moment, for a packet or two."""
+        kind, origin = self.target.kind, self.target.origin
+        tcp = kind is ProbeKind.TCP and origin is Origin.SERVER
+        return self.beyond and (kind is ProbeKind.ICMP or tcp)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +151,14 @@ class PathRecord:
     penalty_at: float = 0.0
     targets: tuple[TargetRecord, ...] = ()
     """Whom to ask on this path, as the last TargetsChanged said."""
+    rounds: int = 0
+    """Probes sent: whose turn it is, and the seed of the next interval."""
+    tcp_at: float = NEVER
+    """Read at which TCP data, or an RTT sample, had last arrived: that comes from beyond."""
+    arrived_at: float = NEVER
+    """Last packet that the data path counted, reads that saw nothing but ICMP errors left out."""
+    fall: Fall | None = None
+    """While DOWN or UNREACHABLE by silence."""
     override: Override | None = None
     evidence: Evidence | None = None
     """Of the present state."""
@@ -123,8 +174,28 @@ class PathRecord:
         return self.state if self.suspicion is None else self.suspicion.before
 
     @property
+    def excused(self) -> bool:
+        """Whoever beyond could be asked is down, so that no silence of theirs is the path's."""
+        beyond = [entry for entry in self.targets if entry.burstable]
+        return bool(beyond) and all(entry.excused for entry in beyond)
+
+    @property
+    def by_gateway(self) -> bool:
+        """There is nobody beyond to ask: the gateway's answers must do as a sign of life."""
+        return all(entry.excused for entry in self.targets if entry.burstable)
+
+    @property
     def asked(self) -> float | None:
         """Since when something that calls for an answer has had none: traffic, or a probe."""
+        if self.by_gateway:
+            open_since = [
+                entry.waiting_since
+                for entry in self.targets
+                if not entry.beyond and entry.answers and entry.waiting_since is not None
+            ]
+            asked = min((at for at in open_since if at > self.heard), default=None)
+            if self.excused or asked is not None:
+                return asked
         counters = self.model.counters
         waiting = []
         if self.answers or not (self.deaf or self.sober is PathState.UNKNOWN):
@@ -140,10 +211,7 @@ class PathRecord:
     @property
     def heard(self) -> float:
         """When anything last arrived: a packet that the data path counted, or a probe reply."""
-        counters = self.model.counters
-        if counters is None or counters.last_rx is None:
-            return self.answered_at
-        return max(counters.last_rx, self.answered_at)
+        return max(self.arrived_at, self.answered_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +223,10 @@ class ServerRecord:
     state: ServerState = ServerState.UNKNOWN
     since: float = 0.0
     reason: str = "not heard yet"
+    heard_at: float = NEVER
+    """Last answer on any path, or arrival of any of its flows."""
+    evidence: Evidence | None = None
+    """Of the present state."""
     unreachable_on: frozenset[str] = frozenset()
     """Paths that live and on which it does not answer, while it does on another."""
 

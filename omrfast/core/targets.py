@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Whom to ask on a path: what there is to ask, and who is asked now. Pure."""
+"""Whom to ask on a path: what there is to ask; choosing.py says who is asked now. Pure."""
 
 from __future__ import annotations
 
@@ -7,11 +7,7 @@ from collections.abc import Container, Iterable
 from urllib.parse import urlsplit
 
 from omrfast.core.config import Config, ProbeConfig
-from omrfast.core.state import NEVER, PathRecord, TargetRecord
 from omrfast.core.types import Origin, ProbeKind, Target
-
-MOST_TARGETS = 2
-"""Asked at once on a path: each costs a packet a probe."""
 
 
 def available(
@@ -111,23 +107,3 @@ def _tcp(address: str, port: int, name: str) -> Target:
     bytes_ = cost(ProbeKind.TCP, six)
     key = f"tcp {place}"
     return Target(key, ProbeKind.TCP, place, Origin.SERVER, name, 1.0, 30.0, 2.0, bytes_)
-
-
-def choose(record: PathRecord) -> tuple[str, ...]:
-    """Keys of whom to ask now, at most MOST_TARGETS; whoever answered here first.
-
-    A gateway answers for its own link only, so it is asked only until something beyond it has
-    answered.
-    """
-    pings = [entry for entry in record.targets if entry.target.kind is ProbeKind.ICMP]
-    beyond = [entry for entry in pings if entry.target.origin is not Origin.GATEWAY]
-    beyond.sort(key=lambda entry: not _answers(entry))
-    if any(_answers(entry) for entry in beyond):
-        return tuple(entry.target.key for entry in beyond[:MOST_TARGETS])
-    near = [entry for entry in pings if entry.target.origin is Origin.GATEWAY][:1]
-    chosen = (*beyond[: MOST_TARGETS - len(near)], *near)
-    return tuple(entry.target.key for entry in chosen)
-
-
-def _answers(entry: TargetRecord) -> bool:
-    return entry.answered_at > NEVER

@@ -7,43 +7,72 @@ from dataclasses import replace
 
 from omrfast.core import damping
 from omrfast.core import model as measure
-from omrfast.core.state import PathRecord
+from omrfast.core.state import Evidence, Fall, PathRecord
 from omrfast.core.types import PathState
 
 _S = PathState
 TRANSITIONS: dict[PathState, frozenset[PathState]] = {
-    _S.UNKNOWN: frozenset({_S.UP, _S.SUSPECT, _S.DOWN}),
-    _S.UP: frozenset({_S.SUSPECT, _S.DEGRADED, _S.DOWN}),
-    _S.SUSPECT: frozenset({_S.UNKNOWN, _S.UP, _S.DEGRADED, _S.PROBATION, _S.DOWN}),
-    _S.DEGRADED: frozenset({_S.UP, _S.SUSPECT, _S.DOWN}),
-    _S.DOWN: frozenset({_S.PROBATION, _S.DEGRADED}),
-    _S.PROBATION: frozenset({_S.UP, _S.DEGRADED, _S.SUSPECT, _S.DOWN}),
-    _S.FAILING: frozenset(),
-    _S.UNREACHABLE: frozenset(),
+    _S.UNKNOWN: frozenset({_S.UP, _S.SUSPECT, _S.UNREACHABLE, _S.DOWN}),
+    _S.UP: frozenset({_S.SUSPECT, _S.DEGRADED, _S.FAILING, _S.UNREACHABLE, _S.DOWN}),
+    _S.SUSPECT: frozenset(
+        {_S.UNKNOWN, _S.UP, _S.DEGRADED, _S.PROBATION, _S.FAILING, _S.UNREACHABLE, _S.DOWN}
+    ),
+    _S.DEGRADED: frozenset({_S.UP, _S.SUSPECT, _S.FAILING, _S.UNREACHABLE, _S.DOWN}),
+    _S.FAILING: frozenset({_S.PROBATION, _S.SUSPECT, _S.UNREACHABLE, _S.DOWN}),
+    _S.UNREACHABLE: frozenset({_S.PROBATION, _S.DEGRADED, _S.DOWN, _S.UP, _S.FAILING, _S.UNKNOWN}),
+    _S.DOWN: frozenset({_S.PROBATION, _S.DEGRADED, _S.UP, _S.FAILING, _S.UNKNOWN}),
+    _S.PROBATION: frozenset({_S.UP, _S.DEGRADED, _S.SUSPECT, _S.FAILING, _S.UNREACHABLE, _S.DOWN}),
 }
+"""From DOWN or UNREACHABLE straight to UP, FAILING or UNKNOWN: the verdict was withdrawn."""
+
+GIVEN_UP = frozenset({_S.DOWN, _S.UNREACHABLE})
 
 
 class IllegalTransition(Exception):
     """The policy asked for a change that TRANSITIONS does not have: a defect."""
 
 
-def enter(record: PathRecord, state: PathState, reason: str, now: float) -> PathRecord:
+def enter(
+    record: PathRecord,
+    state: PathState,
+    reason: str,
+    now: float,
+    evidence: Evidence | None = None,
+) -> PathRecord:
     """The record in another state. Raises IllegalTransition."""
     if state not in TRANSITIONS[record.state]:
         raise IllegalTransition(f"{record.config.name}: {record.state} -> {state} ({reason})")
-    returns = record.suspicion is not None and record.suspicion.before is state
-    rises = state is _S.DEGRADED and record.state in (_S.DOWN, _S.PROBATION)
-    falls = state in (_S.DOWN, _S.DEGRADED) and not rises
+    suspicion = record.suspicion
+    returns = suspicion is not None and suspicion.before is state
+    rises = state is _S.DEGRADED and record.state in (*GIVEN_UP, _S.PROBATION)
+    falls = state in (*GIVEN_UP, _S.DEGRADED, _S.FAILING) and not rises
     unheard = record.state is _S.UNKNOWN
-    record = replace(record, state=state, since=now, reason=reason)
+    fall = None
+    if state in GIVEN_UP:
+        since = now if suspicion is None else suspicion.sign_at
+        fall = record.fall or Fall(record.sober, record.penalty, record.penalty_at, since)
+    charged = falls and record.state not in GIVEN_UP
+    record = replace(record, state=state, since=now, reason=reason, evidence=evidence)
     if state is _S.SUSPECT:
         return record
-    record = replace(record, suspicion=None)
+    record = replace(record, suspicion=None, fall=fall)
     if returns:
         return record
     record = replace(record, admitted=False, good_since=None, bad_since=None)
-    if falls:
+    if charged:
         record = damping.charge(record, now)
-    if unheard or state in (_S.DOWN, _S.PROBATION):
+    if unheard or state in (*GIVEN_UP, _S.PROBATION):
         record = replace(record, model=measure.forget_losses(record.model), next_probe=now)
     return record
+
+
+def restore(record: PathRecord, reason: str, now: float, evidence: Evidence) -> PathRecord:
+    """Take back that a path was given up: as if it had not happened. Raises IllegalTransition."""
+    fall = record.fall
+    if fall is None:
+        raise IllegalTransition(f"{record.config.name}: nothing to go back to ({reason})")
+    record = enter(record, fall.before, reason, now, evidence)
+    admitted = fall.before is _S.PROBATION
+    return replace(
+        record, penalty=fall.penalty, penalty_at=fall.penalty_at, admitted=admitted, next_probe=now
+    )

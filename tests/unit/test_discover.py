@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Finding paths, binding them to the kernel, choosing whom to probe; and the core's purity."""
+"""Finding paths, binding them to the kernel; and the core's purity."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ from pathlib import Path
 import pytest
 
 import omrfast.core
-from omrfast.core.config import Config, PathConfig, Quality, ServerConfig
+from omrfast.core.config import PathConfig, Quality
 from omrfast.core.discover import bind, discover, gateways
 from omrfast.core.operations import Endpoint, Interface, Observed, Route
-from omrfast.core.state import NEVER, PathRecord, TargetRecord
-from omrfast.core.targets import available, choose
 from omrfast.core.types import Role
 
 WAN1 = Interface(2, "wan1", True, 1, ("10.1.0.2", "fe80::2", "fd00:1::2"))
@@ -92,44 +90,6 @@ def test_a_device_without_carrier_is_bound_and_named() -> None:
     bindings, missing = bind((PathConfig("a", "wan1"),), Observed(interfaces=(down,)), create=False)
     assert "a" in bindings
     assert "carrier" in missing["a"]
-
-
-@pytest.mark.parametrize(
-    ("servers", "peers", "gateway", "answering", "chosen"),
-    [
-        ([], [], ["10.1.0.1"], set(), ("10.1.0.1",)),
-        (["203.0.113.1"], [], ["10.1.0.1"], set(), ("203.0.113.1", "10.1.0.1")),
-        (["203.0.113.1"], [], ["10.1.0.1"], {"10.1.0.1"}, ("203.0.113.1", "10.1.0.1")),
-        (["203.0.113.1"], [], ["10.1.0.1"], {"203.0.113.1"}, ("203.0.113.1",)),
-        ([], ["203.0.113.7"], [], set(), ("203.0.113.7",)),
-        (["2001:db8::1"], ["203.0.113.7"], [], set(), ("203.0.113.7",)),
-        (["203.0.113.1"], ["203.0.113.7"], [], set(), ("203.0.113.1",)),
-        (
-            ["203.0.113.1", "203.0.113.2"],
-            [],
-            ["10.1.0.1"],
-            {"203.0.113.2"},
-            ("203.0.113.2", "203.0.113.1"),
-        ),
-        ([], [], [], set(), ()),
-    ],
-)
-def test_targets(
-    servers: list[str],
-    peers: list[str],
-    gateway: list[str],
-    answering: set[str],
-    chosen: tuple[str, ...],
-) -> None:
-    config = Config(servers=tuple(ServerConfig(s, (s,)) for s in servers))
-    record = PathRecord(
-        PathConfig("a", "wan1"),
-        targets=tuple(
-            TargetRecord(target, answered_at=1.0 if target.address in answering else NEVER)
-            for target in available(config, "10.1.0.2", peers, gateway)
-        ),
-    )
-    assert choose(record) == tuple(f"icmp {address}" for address in chosen)
 
 
 def test_the_core_imports_the_standard_library_and_itself_and_has_no_clock() -> None:

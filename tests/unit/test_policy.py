@@ -62,7 +62,7 @@ def test_idle_path_dies_unseen_but_not_for_long() -> None:
     world.run(15.0)
     took = world.entered("two", "down", at)
     assert took is not None
-    assert took < 12
+    assert took < 13
 
 
 def test_recovery_goes_through_probation_and_backup() -> None:
@@ -129,9 +129,12 @@ def test_lossy_path_is_demoted_once_and_stays_demoted() -> None:
 
 def test_a_steady_path_is_never_suspected() -> None:
     world = two(upload=0.020)
+    probes = world.paths["one"].probes
     world.run(30.0)
     assert world.states("one") == ["up"]
-    assert world.paths["one"].probes <= 2, "traffic answers for the path, probes are not needed"
+    assert world.paths["one"].probes == probes, (
+        "traffic answers for the path, probes are not needed"
+    )
 
 
 def test_a_stream_that_ends_costs_one_burst_and_nothing_else() -> None:

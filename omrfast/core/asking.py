@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a path remembers of each target: when it was asked, and what came of it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from omrfast.core import limits
+from omrfast.core import model as measure
+from omrfast.core.state import PathRecord, TargetRecord
+from omrfast.core.types import Target
+
+
+def set_targets(record: PathRecord, targets: Iterable[Target]) -> PathRecord:
+    """Whom to ask from now on; what is known of those that stay is kept."""
+    known = {entry.target.key: entry for entry in record.targets}
+    return replace(
+        record,
+        targets=tuple(
+            replace(known[target.key], target=target)
+            if target.key in known
+            else TargetRecord(target)
+            for target in targets
+        ),
+    )
+
+
+def entry_of(record: PathRecord, key: str) -> TargetRecord | None:
+    return next((entry for entry in record.targets if entry.target.key == key), None)
+
+
+def _change(
+    record: PathRecord, keys: Iterable[str], change: Callable[[TargetRecord], TargetRecord]
+) -> PathRecord:
+    chosen = frozenset(keys)
+    return replace(
+        record,
+        targets=tuple(change(e) if e.target.key in chosen else e for e in record.targets),
+    )
+
+
+def note_asked(record: PathRecord, keys: Iterable[str], now: float) -> PathRecord:
+    """These are asked now."""
+    keys = tuple(keys)
+    entries = [entry for entry in record.targets if entry.target.key in keys]
+    if any(_counts(record, entry) for entry in entries):
+        record = replace(record, model=measure.probe_sent(record.model, now))
+    return _change(
+        record,
+        keys,
+        lambda e: replace(
+            e,
+            asked_at=now,
+            waiting_since=now if e.waiting_since is None else e.waiting_since,
+            unanswered=e.unanswered + 1,
+        ),
+    )
+
+
+def _counts(record: PathRecord, entry: TargetRecord) -> bool:
+    """Its silence says something about the path, or will once somebody has answered."""
+    return entry.burstable and not entry.excused and (entry.answers or not record.answers)
+
+
+def note_unsent(record: PathRecord, key: str) -> PathRecord:
+    """The last question never left."""
+    entry = entry_of(record, key)
+    if entry is None or not entry.unanswered:
+        return record
+    if _counts(record, entry):
+        record = replace(record, model=measure.probe_unsent(record.model))
+    left = entry.unanswered - 1
+    since = entry.waiting_since if left else None
+    return _change(record, (key,), lambda e: replace(e, unanswered=left, waiting_since=since))
+
+
+def note_answered(
+    record: PathRecord, key: str, rtt: float | None, at: float, now: float
+) -> PathRecord:
+    """It answered, at that moment; ``rtt`` None: it is there, and its service does not work."""
+    entry = entry_of(record, key)
+    if entry is None:
+        return record
+    record = _change(
+        record,
+        (key,),
+        lambda e: replace(
+            e,
+            answered_at=max(at, e.answered_at),
+            waiting_since=None,
+            unanswered=0,
+            rtt=e.rtt if rtt is None else rtt,
+            failures=e.failures if rtt is None else 0,
+        ),
+    )
+    if not entry.beyond:
+        return record
+    record = replace(record, answered_at=max(at, record.answered_at))
+    if rtt is None or not entry.burstable:
+        return record
+    model = measure.probe_answered(record.model, rtt, at, now)
+    return replace(record, model=model, answers=True, deaf=False)
+
+
+def note_failed(record: PathRecord, key: str, text: str, now: float) -> PathRecord:
+    """Its service does not work."""
+    return _change(
+        record,
+        (key,),
+        lambda e: replace(e, failures=e.failures + 1, failed_at=now, error=text),
+    )
+
+
+def gateway_answered(record: PathRecord, since: float) -> bool:
+    return any(not e.beyond and e.answered_at > since for e in record.targets)
+
+
+def heard_beyond(record: PathRecord, since: float) -> bool:
+    """Whether anything from beyond the gateway has arrived since then.
+
+    The data path tells what arrived when, not from whom; while a gateway was asked or has just
+    answered, an arrival may be its answer, and only TCP's data and RTT samples count.
+    """
+    if record.answered_at > since or record.tcp_at > since:
+        return True
+    if record.heard <= since:
+        return False
+    near = [e for e in record.targets if not e.beyond and e.asked_at > since - limits.BUSY]
+    return all(
+        e.waiting_since is None and record.heard > e.answered_at + limits.TELL_APART for e in near
+    )

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Which of a path's targets to ask now. Pure."""
+
+from __future__ import annotations
+
+from omrfast.core.state import PathRecord, TargetRecord
+from omrfast.core.types import Origin, ProbeKind, Target
+
+AT_ONCE = 2
+"""Targets beyond the gateway that a burst asks: each costs a packet a probe."""
+GIVE_UP = 6
+"""A gateway that has left so many questions open, and never answered one, is not asked."""
+TRY_EVERY = 8
+"""Rounds between questions to those who never answered on a path where others do."""
+
+_RANK = {Origin.SERVER: 0, Origin.PEER: 1, Origin.WITNESS: 2, Origin.SERVICE: 3}
+
+
+def subject(target: Target) -> str:
+    """Who is behind a target: all addresses and ports of a server are one."""
+    return target.name if target.origin is Origin.SERVER else target.key
+
+
+def beyond(record: PathRecord) -> list[TargetRecord]:
+    """Whom to ask whether the path lives, best first: those who answer here, servers first."""
+    entries = [entry for entry in record.targets if entry.burstable]
+    return sorted(
+        entries,
+        key=lambda e: (
+            e.excused,
+            not e.answers,
+            e.target.kind is not ProbeKind.ICMP,
+            _RANK[e.target.origin],
+        ),
+    )
+
+
+def near(record: PathRecord) -> list[TargetRecord]:
+    """The path's gateways, unless they ignore us."""
+    gateways = [entry for entry in record.targets if not entry.beyond]
+    return [entry for entry in gateways if entry.answers or entry.unanswered < GIVE_UP]
+
+
+def burst(record: PathRecord) -> tuple[str, ...]:
+    """Keys: up to AT_ONCE beyond the gateway, and the gateway, to tell the two apart."""
+    entries = beyond(record)
+    if any(entry.answers for entry in entries):
+        entries = [entry for entry in entries if entry.answers]
+    chosen = [*entries[:AT_ONCE], *near(record)[:1]]
+    return tuple(entry.target.key for entry in chosen)
+
+
+def regular(record: PathRecord) -> tuple[str, ...]:
+    """Keys for a regular probe: one that answers here, by turns, so that none is forgotten."""
+    entries = beyond(record)
+    answering = [entry for entry in entries if entry.answers]
+    living = [entry for entry in answering if not entry.excused]
+    if not answering:
+        return burst(record)
+    chosen = [living[record.rounds % len(living)]] if living else near(record)[:1]
+    silent = [entry for entry in entries if entry not in living]
+    if silent and (not living or record.rounds % TRY_EVERY == 0):
+        chosen.append(silent[record.rounds // TRY_EVERY % len(silent)])
+    return tuple(entry.target.key for entry in chosen)
+
+
+def recovery(record: PathRecord) -> tuple[str, ...]:
+    """Keys for a path that was given up: whoever answered beyond the gateway; it too if alone."""
+    chosen = beyond(record)[:AT_ONCE]
+    if record.by_gateway:
+        chosen += near(record)[:1]
+    return tuple(entry.target.key for entry in chosen)

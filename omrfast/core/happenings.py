@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What an event means for the one path that it is about. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from omrfast.core import limits
+from omrfast.core import model as measure
+from omrfast.core.asking import entry_of, note_answered, note_failed, note_unsent, set_targets
+from omrfast.core.state import Evidence, PathRecord, ProbeFailed, ProbeReply
+from omrfast.core.transitions import GIVEN_UP, enter
+from omrfast.core.types import Origin, PathCounters, PathState, ProbeKind, Target
+
+_S = PathState
+
+
+def on_tick(record: PathRecord, counters: PathCounters | None, now: float) -> PathRecord:
+    if counters is None:
+        return replace(record, model=replace(record.model, at=now))
+    record = _arrived(record, record.model.counters, counters, now)
+    waiting = record.model.outstanding
+    record = replace(record, model=measure.observe(record.model, counters, now))
+    if not record.answers and waiting:
+        ignored = record.heard - waiting[0] > limits.deaf_limit(record.model)
+        record = replace(record, deaf=record.deaf or ignored)
+    return record
+
+
+def _arrived(
+    record: PathRecord, before: PathCounters | None, after: PathCounters, now: float
+) -> PathRecord:
+    """When something arrived that shows life: an ICMP error says that something is wrong."""
+    if after.last_rx is None:
+        return record
+    if before is None or after.rx_packets < before.rx_packets:
+        return replace(record, arrived_at=max(record.arrived_at, after.last_rx))
+    tcp = after.rx_segments > before.rx_segments or after.rtt_samples > before.rtt_samples
+    if tcp:
+        record = replace(record, tcp_at=now)
+    errors = after.icmp_errors - before.icmp_errors
+    if errors and not tcp and after.rx_packets - before.rx_packets <= errors:
+        return record
+    return replace(record, arrived_at=max(record.arrived_at, after.last_rx))
+
+
+def on_targets(record: PathRecord, targets: Iterable[Target], now: float) -> PathRecord:
+    """Whom to ask from now on; the first ones are asked at once."""
+    first = not record.targets
+    record = set_targets(record, targets)
+    return replace(record, next_probe=now) if first and record.targets else record
+
+
+def on_reply(record: PathRecord, event: ProbeReply, now: float) -> PathRecord:
+    entry = entry_of(record, event.target)
+    if entry is None:
+        return record  # of somebody who is not asked any more
+    record = note_answered(record, event.target, event.rtt, event.at, now)
+    return _alive(record, entry.target.origin, event.rtt, event.at, now)
+
+
+def _alive(
+    record: PathRecord, origin: Origin, rtt: float | None, at: float, now: float
+) -> PathRecord:
+    """Somebody has answered; ``rtt`` None: not what was asked."""
+    if origin is Origin.GATEWAY and not record.by_gateway:
+        return record
+    who = "its gateway" if origin is Origin.GATEWAY else "a probe"
+    took = "" if rtt is None else f" in {rtt * 1e3:.1f} ms"
+    evidence = Evidence("answers", rtt)
+    if record.state is _S.UNKNOWN:
+        return enter(record, _S.UP, f"{who} answered{took}", now, evidence)
+    if record.state not in GIVEN_UP or not record.link_up:
+        return record
+    if record.state is _S.UNREACHABLE and origin not in (Origin.SERVER, Origin.PEER):
+        return record  # it was known that others answer
+    if rtt is not None and at - rtt < record.since:
+        return _on_late_reply(record, rtt, now)
+    return enter(record, _S.PROBATION, f"{who} answers again{took}", now, evidence)
+
+
+def _on_late_reply(record: PathRecord, rtt: float, now: float) -> PathRecord:
+    """The verdict was wrong: the next one waits longer."""
+    record = replace(record, late=rtt, late_at=now)
+    reason = f"slow, not dead: answers in {rtt * 1e3:.0f} ms"
+    return enter(record, _S.DEGRADED, reason, now, Evidence("rtt", rtt))
+
+
+def on_failure(record: PathRecord, event: ProbeFailed, now: float) -> PathRecord:
+    entry = entry_of(record, event.target)
+    if not event.sent:
+        record = note_unsent(record, event.target)
+    elif entry is not None and entry.target.kind is not ProbeKind.ICMP:
+        record = note_failed(record, event.target, event.text, now)
+    if entry is not None and event.alive:
+        record = note_answered(record, event.target, None, now, now)
+        return _alive(record, entry.target.origin, None, now, now)
+    if not event.proof:
+        return record
+    if entry is not None and event.sent and entry.waiting_since is not None:
+        return on_proof(record, event.text, entry.waiting_since, now)
+    return on_proof(record, event.text, None, now)
+
+
+def on_proof(record: PathRecord, text: str, since: float | None, now: float) -> PathRecord:
+    """Nothing can pass, says somebody who must know, unless something was heard meanwhile.
+
+    ``since``: when the question left that was refused; None: nothing was asked.
+    """
+    if record.state is _S.DOWN:
+        return record
+    if record.suspicion is not None:
+        since = record.suspicion.since
+    if since is None:
+        since = now - limits.unanswered_limit(record.model, after_quiet=True)
+    if record.heard > since:
+        return record
+    sign_at = record.asked if record.suspicion is None else record.suspicion.sign_at
+    evidence = Evidence("gateway", sign_at=now if sign_at is None else sign_at)
+    return enter(record, _S.DOWN, text, now, evidence)
+
+
+def on_link(record: PathRecord, up: bool, text: str, now: float) -> PathRecord:
+    record = replace(record, link_up=up)
+    if not up:
+        if record.state is _S.DOWN:
+            return replace(record, fall=None)
+        record = enter(record, _S.DOWN, text, now, Evidence("link", sign_at=now))
+        return replace(record, fall=None)
+    if record.state is _S.DOWN and not record.answers:
+        return on_trial(record, text, now)
+    return replace(record, next_probe=now)
+
+
+def on_trial(record: PathRecord, why: str, now: float) -> PathRecord:
+    """Nobody answers probes on this path, so only traffic can show whether it lives again."""
+    reason = f"{why}; no target answers probes, so it is tried as backup"
+    return replace(enter(record, _S.PROBATION, reason, now), admitted=True)

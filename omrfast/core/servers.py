@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The servers over all paths: what is heard of them, and what follows for their targets. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from omrfast.core import model as measure
+from omrfast.core.choosing import subject
+from omrfast.core.state import (
+    NEVER,
+    CoreState,
+    Decision,
+    Evidence,
+    PathRecord,
+    ServerRecord,
+    TargetRecord,
+)
+from omrfast.core.types import FlowSum, Origin, ServerState
+
+_S = ServerState
+
+
+def sync(state: CoreState, servers: Iterable[tuple[str, tuple[str, ...]]], now: float) -> CoreState:
+    """The servers of the configuration; what is known of those that stay is kept."""
+    known = {server.name: server for server in state.servers}
+    return replace(
+        state,
+        servers=tuple(
+            replace(known[name], addresses=addresses)
+            if name in known
+            else ServerRecord(name, addresses, since=now)
+            for name, addresses in servers
+        ),
+    )
+
+
+def on_walk(state: CoreState, sums: Mapping[str, FlowSum]) -> CoreState:
+    """Flows that receive show that their server is there."""
+    changed = []
+    for server in state.servers:
+        arrived = [
+            flows.arrived
+            for address in server.addresses
+            if (flows := sums.get(address)) is not None and flows.arrived is not None
+        ]
+        changed.append(replace(server, heard_at=max([server.heard_at, *arrived])))
+    return replace(state, servers=tuple(changed))
+
+
+def entries(record: PathRecord, name: str) -> list[TargetRecord]:
+    """A server's targets on a path."""
+    return [
+        entry
+        for entry in record.targets
+        if entry.target.origin is Origin.SERVER and entry.target.name == name
+    ]
+
+
+def listen(state: CoreState, now: float) -> CoreState:
+    """Take note of what was heard: from a server that was down, too; excuse who is down."""
+    servers = tuple(_listen(server, state.paths, now) for server in state.servers)
+    state = replace(state, servers=servers)
+    down = {s.name: s.state is _S.DOWN for s in servers}
+    for record in state.paths:
+        for entry in record.targets:
+            if entry.excused and entry.waiting_since is None:
+                down[subject(entry.target)] = False  # it is no server, and has answered somewhere
+    return excuse(state, down)
+
+
+def _listen(server: ServerRecord, paths: tuple[PathRecord, ...], now: float) -> ServerRecord:
+    answered = [e.answered_at for record in paths for e in entries(record, server.name)]
+    heard_at = max([server.heard_at, *answered])
+    if heard_at == server.heard_at and server.state not in (_S.UNKNOWN, _S.DOWN):
+        return server
+    server = replace(server, heard_at=heard_at)
+    if server.state is _S.UNKNOWN and heard_at > NEVER:
+        return change(server, _S.UP, "heard", now, Evidence("answers"))
+    if server.state is _S.DOWN and heard_at > server.since:
+        gone = heard_at - server.since
+        return change(server, _S.UP, f"heard again after {gone:.1f} s", now, Evidence("answers"))
+    return server
+
+
+def excuse(state: CoreState, down: Mapping[str, bool]) -> CoreState:
+    """Mark, on every path, whose silence says nothing about the path; others stay marked as is."""
+    return replace(state, paths=tuple(_excuse(record, down) for record in state.paths))
+
+
+def _excuse(record: PathRecord, down: Mapping[str, bool]) -> PathRecord:
+    if all(down.get(subject(e.target), e.excused) == e.excused for e in record.targets):
+        return record
+    targets = tuple(
+        replace(e, excused=down.get(subject(e.target), e.excused)) for e in record.targets
+    )
+    record = replace(record, targets=targets)
+    return replace(record, model=measure.forget_questions(record.model), next_probe=NEVER)
+
+
+def change(
+    server: ServerRecord, state: ServerState, reason: str, now: float, evidence: Evidence
+) -> ServerRecord:
+    return replace(server, state=state, since=now, reason=reason, evidence=evidence)
+
+
+def decisions(before: CoreState, after: CoreState, now: float) -> tuple[Decision, ...]:
+    """Servers that entered another state; the first word of one is no news."""
+    known = {server.name: server.state for server in before.servers}
+    return tuple(
+        Decision(now, "", known[s.name], s.state, s.reason, server=s.name, evidence=s.evidence)
+        for s in after.servers
+        if s.name in known and s.state is not known[s.name]
+    )

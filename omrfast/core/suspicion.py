@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A path becomes suspect, and its own burst clears it or shows who is silent on it. Pure.
+
+What follows from silence, seen beside the other paths, is in verdict.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from omrfast.core import limits
+from omrfast.core import model as measure
+from omrfast.core.asking import heard_beyond
+from omrfast.core.signs import Sign
+from omrfast.core.state import Evidence, PathRecord, Suspicion
+from omrfast.core.transitions import enter
+from omrfast.core.types import PathState
+
+_S = PathState
+
+
+def suspect(record: PathRecord, sign: Sign, now: float) -> PathRecord:
+    """The burst begins now; its silence is proof after the time that an answer may take."""
+    patience = limits.patience(record.late, now - record.late_at)
+    proof = limits.proof_limit(record.model, answers=record.answers, patience=patience)
+    suspicion = Suspicion(
+        since=now,
+        before=record.state,
+        sign=sign.text,
+        burst_left=limits.PROBES_PER_BURST,
+        next_probe=now,
+        deadline=now + proof,
+        sign_at=sign.at,
+        measured=sign.measured,
+        limit=sign.limit,
+        needs_answer=sign.needs_answer,
+    )
+    record = enter(record, _S.SUSPECT, sign.text, now, sign.evidence)
+    return replace(record, suspicion=suspicion)
+
+
+def judge(record: PathRecord, now: float) -> PathRecord:
+    """Cleared by what has arrived since, or as it was."""
+    suspicion = record.suspicion
+    assert suspicion is not None
+    if record.by_gateway:
+        alive = record.heard > suspicion.since
+    elif suspicion.needs_answer:
+        alive = max(record.answered_at, record.model.passive_at) > suspicion.since
+    else:
+        alive = heard_beyond(record, suspicion.since)
+    return _false_alarm(record, suspicion, now) if alive else record
+
+
+def is_over(record: PathRecord) -> bool:
+    """The burst was asked in full, and its time is up, as far as the counters were read."""
+    suspicion = record.suspicion
+    return (
+        suspicion is not None and record.model.at >= suspicion.deadline and not suspicion.burst_left
+    )
+
+
+def evidence(record: PathRecord, now: float) -> Evidence:
+    """Of a verdict on a suspect path: the silence from its first sign to now."""
+    suspicion = record.suspicion
+    assert suspicion is not None
+    return Evidence(
+        "silence",
+        now - suspicion.sign_at,
+        suspicion.deadline - suspicion.sign_at,
+        suspicion.sign_at,
+    )
+
+
+def proof(record: PathRecord, now: float) -> str:
+    """The silence in words."""
+    suspicion = record.suspicion
+    assert suspicion is not None
+    waited = (now - suspicion.since) * 1e3
+    return f"{suspicion.sign}; {limits.PROBES_PER_BURST} probes unanswered for {waited:.0f} ms"
+
+
+def clear(record: PathRecord, reason: str, now: float) -> PathRecord:
+    """Back to what it was."""
+    suspicion = record.suspicion
+    assert suspicion is not None
+    record = replace(record, model=measure.end_streams(record.model))
+    return enter(record, suspicion.before, reason, now)
+
+
+def _false_alarm(record: PathRecord, suspicion: Suspicion, now: float) -> PathRecord:
+    alarms = record.alarms + 1 if now - record.alarm_at < limits.ALARM_MEMORY else 1
+    record = replace(
+        record,
+        alarms=alarms,
+        alarm_at=now,
+        calm_until=now + limits.calm(record.model, alarms),
+    )
+    return clear(record, f"alive after all ({suspicion.sign})", now)

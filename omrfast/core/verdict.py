@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Who is silent: the path, the server, or everything at once. Pure.
+
+A burst that nobody answers, not even the gateway, is the path's death. Where the gateway answers,
+something behind it is wrong, and the other paths tell what: whoever answers on one of them is
+beyond reach on this one; whoever answers on none is down, and no path is to blame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from enum import Enum, auto
+
+from omrfast.core import limits, suspicion
+from omrfast.core.asking import gateway_answered, heard_beyond
+from omrfast.core.choosing import subject
+from omrfast.core.servers import change, excuse
+from omrfast.core.state import CoreState, Evidence, PathRecord, ServerRecord, TargetRecord
+from omrfast.core.transitions import GIVEN_UP, enter, restore
+from omrfast.core.types import PathState, Role, ServerState
+
+_S = PathState
+_LIVING = frozenset({_S.UP, _S.DEGRADED, _S.FAILING, _S.PROBATION})
+
+
+class Standing(Enum):
+    """What a path knows of somebody who is silent elsewhere."""
+
+    HEARD = auto()
+    OPEN = auto()
+    SILENT = auto()
+    NOTHING = auto()
+    """It can't tell: it is not in use, or has never had an answer from there."""
+
+
+def judge(state: CoreState, now: float) -> CoreState:
+    """Conclude the suspicions whose time is up, and find the servers that are silent."""
+    for name in [record.config.name for record in state.paths]:
+        if suspicion.is_over(state.path(name)):
+            state = _conclude(state, state.path(name), now)
+    state = _judge_servers(state, now)
+    return _judge_trouble(state, now)
+
+
+def put(state: CoreState, record: PathRecord) -> CoreState:
+    """The state with this record instead of the one of the same name."""
+    name = record.config.name
+    if any(known is record for known in state.paths):
+        return state
+    return replace(state, paths=tuple(record if r.config.name == name else r for r in state.paths))
+
+
+def asked_about(record: PathRecord) -> dict[str, TargetRecord]:
+    """By subject, who answered here before and whose silence is in question."""
+    return {
+        subject(entry.target): entry
+        for entry in record.targets
+        if entry.burstable and entry.answers and not entry.excused
+    }
+
+
+# --- a suspect path ------------------------------------------------------------------------------
+
+
+def _conclude(state: CoreState, record: PathRecord, now: float) -> CoreState:
+    doubt = record.suspicion
+    assert doubt is not None
+    proof, evidence = suspicion.proof(record, now), suspicion.evidence(record, now)
+    if not gateway_answered(record, doubt.since):
+        return put(state, enter(record, _S.DOWN, proof, now, evidence))
+    if not record.answers:
+        reason = f"{proof}; its gateway answers, nothing behind it does"
+        return put(state, enter(record, _S.DOWN, reason, now, evidence))
+    about = asked_about(record)
+    others = [other for other in state.paths if other.config.name != record.config.name]
+    found = {
+        (name, other.config.name): standing(other, name, doubt.since, now)
+        for name in about
+        for other in others
+    }
+    for (name, where), known in found.items():
+        if known is Standing.HEARD:
+            reason = f"{proof}; its gateway answers, {name} does on {where} only"
+            return put(state, enter(record, _S.UNREACHABLE, reason, now, evidence))
+    if Standing.OPEN in found.values() and now < doubt.deadline + limits.COMPARE_MOST:
+        return put(state, replace(record, suspicion=replace(doubt, waits=True)))
+    if Standing.SILENT in found.values():
+        return _blame_servers(state, about, evidence, now)
+    reason = f"{proof}; its gateway answers, nobody behind it does, no other path can tell why"
+    return put(state, enter(record, _S.DOWN, reason, now, evidence))
+
+
+def standing(record: PathRecord, name: str, since: float, now: float) -> Standing:
+    """What a path says about somebody who has been silent on another one since then."""
+    if record.role is Role.OFF or not record.link_up:
+        return Standing.NOTHING
+    entries = [e for e in record.targets if e.burstable and e.answers and subject(e.target) == name]
+    if not entries:
+        return Standing.NOTHING
+    if any(e.answered_at - (e.rtt or 0.0) >= since for e in entries):
+        return Standing.HEARD
+    if record.state in GIVEN_UP:
+        recent = record.fall is not None and record.since > since - limits.WITHDRAW
+        return Standing.SILENT if recent and not _gateway_died(record) else Standing.NOTHING
+    if record.state is _S.UNKNOWN:
+        return Standing.NOTHING
+    if suspicion.is_over(record) or all(is_silent(record, e, now) for e in entries):
+        return Standing.SILENT
+    return Standing.OPEN
+
+
+def is_silent(record: PathRecord, entry: TargetRecord, now: float) -> bool:
+    """Several questions in a row without an answer, the last one long enough ago."""
+    return entry.unanswered >= limits.PROBES_PER_BURST and now - entry.asked_at > (
+        limits.unanswered_limit(record.model, after_quiet=False)
+    )
+
+
+def _gateway_died(record: PathRecord) -> bool:
+    """Its gateway answered once, and does not now: that path is dead whoever else is."""
+    gateways = [entry for entry in record.targets if not entry.beyond and entry.answers]
+    return bool(gateways) and all(entry.waiting_since is not None for entry in gateways)
+
+
+def _blame_servers(
+    state: CoreState, names: Iterable[str], evidence: Evidence, now: float
+) -> CoreState:
+    """They answer on no path: they are down, and paths that were blamed are taken back."""
+    blamed = frozenset(names)
+    servers = tuple(
+        _fell(server, evidence, now)
+        if server.name in blamed and server.state is not ServerState.DOWN
+        else server
+        for server in state.servers
+    )
+    state = replace(state, servers=servers)
+    state = excuse(state, dict.fromkeys(blamed, True))
+    return replace(
+        state, paths=tuple(_acquit(record, blamed, evidence, now) for record in state.paths)
+    )
+
+
+def _fell(server: ServerRecord, evidence: Evidence, now: float) -> ServerRecord:
+    reason = "answers on no path, and the paths live"
+    server = replace(server, unreachable_on=frozenset())
+    return change(server, ServerState.DOWN, reason, now, replace(evidence, what="answers"))
+
+
+def _acquit(
+    record: PathRecord, blamed: frozenset[str], evidence: Evidence, now: float
+) -> PathRecord:
+    if not record.excused:
+        return record
+    who = ", ".join(sorted(blamed))
+    doubt = record.suspicion
+    if doubt is not None and gateway_answered(record, doubt.since):
+        return suspicion.clear(record, f"alive: {who} answers on no path", now)
+    withdrawn = (
+        record.state in GIVEN_UP
+        and record.fall is not None
+        and record.link_up
+        and now - record.since < limits.WITHDRAW
+        and not _gateway_died(record)
+    )
+    if withdrawn:
+        return restore(record, f"withdrawn: {who} answers on no path", now, evidence)
+    return record
+
+
+# --- servers, while the paths live by others -----------------------------------------------------
+
+
+def _judge_servers(state: CoreState, now: float) -> CoreState:
+    for server in state.servers:
+        if server.state in (ServerState.UP, ServerState.FAILING):
+            state = _judge_server(state, server.name, now)
+    for name in [record.config.name for record in state.paths]:
+        record = state.path(name)
+        if record.state in _LIVING:
+            state = put(state, _judge_reach(state, record, now))
+    return state
+
+
+def _judge_server(state: CoreState, name: str, now: float) -> CoreState:
+    server = next(server for server in state.servers if server.name == name)
+    silent: dict[str, float] = {}
+    heard: dict[str, float] = {}
+    is_open = False
+    for record in state.paths:
+        entries = [e for e in record.targets if subject(e.target) == server.name and e.burstable]
+        entries = [entry for entry in entries if entry.answers]
+        if record.state not in _LIVING or not entries or record.role is Role.OFF:
+            continue
+        waiting = [e.waiting_since for e in entries if e.waiting_since is not None]
+        if len(waiting) < len(entries):
+            heard[record.config.name] = max(e.answered_at - (e.rtt or 0.0) for e in entries)
+        elif all(is_silent(record, entry, now) for entry in entries):
+            silent[record.config.name] = min(waiting)
+        else:
+            is_open = True
+    elsewhere = max(heard.values(), default=server.heard_at)
+    lost = frozenset(name for name, since in silent.items() if heard and elsewhere >= since)
+    if lost != server.unreachable_on:
+        kept = replace(server, unreachable_on=lost)
+        state = replace(state, servers=tuple(kept if s is server else s for s in state.servers))
+    if not silent or heard or is_open or elsewhere >= min(silent.values()):
+        return state
+    sure = len(silent) > 1 or any(
+        heard_beyond(record, silent[record.config.name])
+        for record in state.paths
+        if record.config.name in silent
+    )
+    if not sure:
+        return state
+    since = min(silent.values())
+    evidence = Evidence("answers", now - since, sign_at=since)
+    return _blame_servers(state, [server.name], evidence, now)
+
+
+def _judge_reach(state: CoreState, record: PathRecord, now: float) -> PathRecord:
+    """A path that lives but reaches no server that answers elsewhere is of no use."""
+    known = {server.name: server for server in state.servers}
+    name = record.config.name
+    about = {n: e for n, e in asked_about(record).items() if n in known}
+    if not about or any(name not in known[n].unreachable_on for n in about):
+        return record
+    since = min(e.waiting_since for e in about.values() if e.waiting_since is not None)
+    if record.tcp_at > since:
+        return record
+    evidence = Evidence("answers", now - since, sign_at=since)
+    who = ", ".join(sorted(about))
+    reason = f"{who} does not answer for {(now - since) * 1e3:.0f} ms, and does on other paths"
+    return enter(record, _S.UNREACHABLE, reason, now, evidence)
+
+
+# --- everything at once --------------------------------------------------------------------------
+
+
+def _judge_trouble(state: CoreState, now: float) -> CoreState:
+    """Every path went silent at the same time: something here, or all of them share."""
+    used = [record for record in state.paths if record.role is not Role.OFF]
+    fallen = [record for record in used if record.state is _S.DOWN and record.fall is not None]
+    if len(used) < 2 or len(fallen) < len(used):
+        return state if state.trouble is None else replace(state, trouble=None, trouble_since=now)
+    signs = [record.fall.sign_at for record in fallen if record.fall is not None]
+    if state.trouble is not None or max(signs) - min(signs) > limits.AT_ONCE:
+        return state
+    words = f"all {len(used)} paths went silent within {(max(signs) - min(signs)) * 1e3:.0f} ms"
+    paths = tuple(
+        replace(record, reason=f"{record.reason}; {words}") if record in fallen else record
+        for record in state.paths
+    )
+    return replace(state, paths=paths, trouble=f"{words}: local trouble", trouble_since=now)
