@@ -18,6 +18,7 @@ from omrfast.act.apply import Actuator
 from omrfast.act.errors import ActionError
 from omrfast.core.config import Config, ConfigError
 from omrfast.core.operations import Observed
+from omrfast.core.state import ServersChanged, Walked
 from omrfast.core.views import FlowView, Snapshot
 from omrfast.dataplane.loader import open_dataplane
 from omrfast.exclusive import NamespaceLock
@@ -157,6 +158,7 @@ class Agent:
         take = self._pulse.take
         self._probing = Probing(loop, self._config, replied=take, failed=take, changed=take)
         self._closers.append(self._probing.close)
+        self._tell_servers()
         await self._bind(observed)
         self._ready.set()
         loop.add_reader(self._meter.event_fd, self._ring)
@@ -195,6 +197,10 @@ class Agent:
 
     def _servers(self) -> tuple[str, ...]:
         return tuple(a for server in self._config.servers for a in server.addresses)
+
+    def _tell_servers(self) -> None:
+        named = tuple((server.name, server.addresses) for server in self._config.servers)
+        self._pulse.take(ServersChanged(named, self._config.agent.quorum))
 
     async def _bind(self, observed: Observed) -> None:
         """Follow the paths to where they are now; tell the core whose link came or went."""
@@ -269,7 +275,9 @@ class Agent:
         while True:
             begun = loop.time()
             servers = tuple(dict.fromkeys(self._servers()))
-            await asyncio.to_thread(self._meter.sum_up, begun, servers)
+            figures = await asyncio.to_thread(self._meter.sum_up, begun, servers)
+            if servers:
+                self._pulse.take(Walked(figures.server_flows))
             if not self._servers():
                 flows = await self._flows(16)
                 living = (f for f in flows if f.mptcp and f.state == "established")
@@ -293,6 +301,7 @@ class Agent:
         self._places.retire(self._pulse.paths, paths)
         self._config = replace(config, agent=self._config.agent, metrics=self._config.metrics)
         self._pulse.reconfigure(paths)
+        self._tell_servers()
         self._probing.configure(self._config)
         self._look_wanted.set()
         self._board.agent(f"reloaded {config.source}")

@@ -91,8 +91,8 @@ def _take(state: CoreState, event: Event, now: float) -> CoreState:
             return replace(state, paths=tuple(paths))
         case Walked(sums):
             return servers.on_walk(state, sums)
-        case ServersChanged(named):
-            return servers.sync(state, named, now)
+        case ServersChanged(named, quorum):
+            return replace(servers.sync(state, named, now), quorum=quorum)
         case ProbeReply(path):
             return _change(state, path, lambda r: on_reply(r, event, now))
         case ProbeFailed(path):

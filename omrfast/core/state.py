@@ -236,6 +236,8 @@ class CoreState:
     paths: tuple[PathRecord, ...]
     started: float
     servers: tuple[ServerRecord, ...] = ()
+    quorum: float = 0.5
+    """Share of the weights of a path's services that must work for the path to work."""
     trouble: str | None = None
     """Local trouble: every path went silent at once; None: there is none."""
     trouble_since: float = 0.0
@@ -276,9 +278,12 @@ class TargetsChanged:
 
 @dataclass(frozen=True, slots=True)
 class ServersChanged:
-    """The servers of the configuration: name and addresses."""
+    """The servers of the configuration: name and addresses; and what share of the services must
+    work."""
 
     servers: tuple[tuple[str, tuple[str, ...]], ...]
+    quorum: float = 0.5
+    """By weight, see AgentConfig."""
 
 
 @dataclass(frozen=True, slots=True)
