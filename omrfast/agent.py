@@ -254,7 +254,7 @@ class Agent:
             aborts = self._pulse.take_aborts()
             causes = self._board.take_causes(self._pulse.state)
             paths, bindings, wishes = self._places.all(self._pulse.paths, self._pulse.wishes)
-            await self._reconciler.run(paths, bindings, self._servers(), wishes, causes, aborts)
+            self._reconciler.run(paths, bindings, self._servers(), wishes, causes, aborts)
 
     async def _looks(self) -> None:
         while True:

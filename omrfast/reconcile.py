@@ -1,5 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The reconciler: observe what is, plan the difference to what is wished, record it, apply it."""
+"""The reconciler: plan the difference between what is wished and what is, record it, apply it.
+
+A decision is acted on at once, from what was last observed and what has been done since: looking
+first would cost a lost stream some milliseconds, and hundreds while the kernel is busy with a
+removal. What is then observed is the truth; what still differs from the wish is applied after it,
+and looked at again.
+"""
 
 from __future__ import annotations
 
@@ -7,60 +13,31 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
 
-from omrfast.act.apply import Actuator
+from omrfast.act.apply import Actuator, Timing
 from omrfast.act.errors import ActionError
+from omrfast.act.words import describe, kind_of
 from omrfast.core.cause import Cause
 from omrfast.core.config import PathConfig
-from omrfast.core.operations import (
-    AbortHandshakes,
-    AddEndpoint,
-    DeleteEndpoint,
-    Observed,
-    Operation,
-    SetBackup,
-    SetMetric,
-)
-from omrfast.core.plan import Baseline, Binding, learn, plan, route_key
+from omrfast.core.expect import expected
+from omrfast.core.operations import AbortHandshakes, Observed, Operation
+from omrfast.core.plan import Baseline, Binding, comes_back, learn, plan
+from omrfast.core.routing import route_key
 from omrfast.core.state import Wish
 from omrfast.core.views import ActionView
-from omrfast.store.ledger import EndpointChange, Ledger, LedgerError
+from omrfast.store.changes import EndpointChange, RouteChange
+from omrfast.store.ledger import Ledger, LedgerError
 from omrfast.store.restore import Restored, restore
 
 log = logging.getLogger(__name__)
 
+SWEEP_AGAIN = 0.05
+"""Seconds after a path died, its handshakes are aborted again: of connections that were begun
+while the routes were being moved."""
 
-def kind_of(operation: Operation) -> str:
-    """The word for an operation in status, events and metrics (ACTION_KINDS)."""
-    match operation:
-        case SetBackup(backup=True):
-            return "backup"
-        case SetBackup():
-            return "nobackup"
-        case DeleteEndpoint():
-            return "delete"
-        case AddEndpoint():
-            return "add"
-        case SetMetric():
-            return "metric"
-        case AbortHandshakes():
-            return "abort"
-
-
-def describe(operation: Operation) -> str:
-    """One phrase for the log."""
-    match operation:
-        case SetBackup(endpoint, backup):
-            return f"endpoint {endpoint.address} {'is' if backup else 'no longer'} backup"
-        case DeleteEndpoint(endpoint):
-            return f"endpoint {endpoint.address} removed"
-        case AddEndpoint(endpoint):
-            return f"endpoint {endpoint.address} added{' as backup' if endpoint.backup else ''}"
-        case SetMetric(route, metric):
-            return f"route {route.destination} metric {route.metric} -> {metric}"
-        case AbortHandshakes(address):
-            return f"handshakes from {address} aborted"
+Step = tuple[str, Operation]
 
 
 def baseline_of(ledger: Ledger) -> Baseline:
@@ -68,10 +45,9 @@ def baseline_of(ledger: Ledger) -> Baseline:
     endpoints = {}
     metrics = {}
     for change in ledger.changes:
-        if isinstance(change, EndpointChange):
-            if change.original is not None:
-                endpoints[change.address] = change.original
-        else:
+        if isinstance(change, EndpointChange) and change.original is not None:
+            endpoints[change.address] = change.original
+        elif isinstance(change, RouteChange):
             metrics[route_key(change.original)] = change.original.metric
     return Baseline(endpoints, metrics)
 
@@ -85,8 +61,22 @@ def _since(at: float | None, now: float) -> float | None:
     return None if at is None else round((now - at) * 1e3, 3)
 
 
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What is to be brought about."""
+
+    paths: tuple[PathConfig, ...]
+    bindings: tuple[Binding, ...]
+    servers: tuple[str, ...]
+    wishes: Mapping[str, Wish]
+
+    @property
+    def places(self) -> frozenset[tuple[int, frozenset[str]]]:
+        return frozenset((b.ifindex, b.addresses) for b in self.bindings)
+
+
 class Reconciler:
-    """Brings endpoints and routes to what is wished; one pass at a time."""
+    """Brings endpoints and routes to what is wished. To be used on one event loop."""
 
     def __init__(
         self,
@@ -101,13 +91,22 @@ class Reconciler:
         self._ledger = ledger
         self._dry_run = dry_run
         self._acted = acted
+        self._job = _Job((), (), (), {})
         self._aborts: frozenset[str] = frozenset()
         """Paths that died and whose handshakes are still to be aborted."""
         self._causes: dict[str, Cause] = {}
-        """Of what is still to be done, by path: decisions of this pass, and what failed before."""
+        """Of what is still to be done, by path."""
         self._failed: set[str] = set()
-        """Paths of which an operation of this pass failed."""
-        self._pass = asyncio.Lock()
+        """Paths of which an operation failed since the last decision."""
+        self._belief: Observed | None = None
+        """As last observed, and what has been done since."""
+        self._turn = 0
+        """Operations begun: what was observed while it changed is not the truth."""
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._sweeps: list[asyncio.TimerHandle] = []
+        self._check: asyncio.Task[None] | None = None
+        self._tried: set[Operation] = set()
+        """By the present check: what was done and does not show is left to the next one."""
         self._complaints: set[str] = set()
         self._unmanaged: set[str] = set()
         self._said: set[Operation] = set()
@@ -119,7 +118,9 @@ class Reconciler:
         """What the kernel has. Raises ActionError."""
         return await self._actuator.observe(paths, servers)
 
-    async def run(
+    # --- one pass -------------------------------------------------------------------------------
+
+    def run(
         self,
         paths: tuple[PathConfig, ...],
         bindings: tuple[Binding, ...],
@@ -128,70 +129,159 @@ class Reconciler:
         causes: Mapping[str, Cause],
         aborts: frozenset[str] = frozenset(),
     ) -> None:
-        """One pass. What fails is logged once and tried again by the next pass."""
-        async with self._pass:
-            self._aborts |= aborts
-            self._causes = {**causes, **_decided(self._causes), **_decided(causes)}
-            try:
-                observed = await self._actuator.observe(paths, servers)
+        """One pass: begins at once and waits for nothing; settled() does.
+
+        What fails is logged once and tried again by the next pass.
+        """
+        if self._check is not None and self._check.done():
+            self._check.result()  # a defect shall not pass unnoticed
+        before, self._job = self._job, _Job(paths, bindings, servers, wishes)
+        self._aborts |= aborts
+        self._causes = {**causes, **_decided(self._causes), **_decided(causes)}
+        self._tried.clear()
+        if self._belief is not None and before.places == self._job.places and not self._dry_run:
+            self._act(self._belief, self._quietly)
+        if self._check is None or self._check.done():
+            self._check = asyncio.get_running_loop().create_task(self._verify())
+
+    async def settled(self) -> None:
+        """Until what run() began has been applied and looked at."""
+        if self._check is not None:
+            await self._check
+
+    async def _verify(self) -> None:
+        """Observe; apply what differs; until nothing does that was not tried."""
+        try:
+            while True:
+                observed = await self._still()
+                self._belief = observed
                 self._tell_unmanaged()
-                baseline = learn(baseline_of(self._ledger), bindings, observed)
-                operations = plan(bindings, wishes, baseline, observed, self._aborts)
-                self._aborts = frozenset()
-                self._failed.clear()
-                await self._apply(operations, observed)
-                self._causes = {
-                    name: cause for name, cause in self._causes.items() if name in self._failed
-                }
-                if not operations:
+                if not self._act(observed, self._complain):
                     self._ledger.settle(observed)
                     self._complaints.clear()
                     self._said.clear()
-            except (ActionError, LedgerError) as error:
-                self._complain(str(error))
+                if not self._under_way:
+                    break
+        except (ActionError, LedgerError) as error:
+            self._belief = None
+            self._complain(str(error))
+        self._causes = {n: cause for n, cause in self._causes.items() if n in self._failed}
+        self._failed.clear()
 
-    async def _apply(
-        self, operations: tuple[tuple[str, Operation], ...], observed: Observed
-    ) -> None:
-        """In order; but a removal, which may block after it took effect, holds up nothing."""
-        removals = []
-        for path, operation in operations:
-            one = self._apply_one(path, operation, observed)
-            if isinstance(operation, DeleteEndpoint):
-                removals.append(asyncio.ensure_future(one))
-                await asyncio.sleep(0)
-            else:
-                await one
-        await asyncio.gather(*removals)
+    async def _still(self) -> Observed:
+        """What the kernel has while nothing of ours is under way. Raises ActionError."""
+        while True:
+            while self._under_way:
+                await asyncio.wait(self._under_way)
+            turn, job = self._turn, self._job
+            observed = await self._actuator.observe(job.paths, job.servers)
+            if turn == self._turn and job.places == self._job.places:
+                return observed
 
-    async def _apply_one(self, path: str, operation: Operation, observed: Observed) -> None:
-        took = 0.0
+    def _act(self, observed: Observed, complain: Callable[[str], None]) -> bool:
+        """Begin what makes up the difference; whether there is any, what was tried included."""
+        job = self._job
+        baseline = learn(baseline_of(self._ledger), job.bindings, observed)
+        steps = plan(job.bindings, job.wishes, baseline, observed, self._aborts)
+        self._aborts = frozenset()
         if self._dry_run:
-            if operation in self._said:
-                return
-            self._said.add(operation)
+            self._announce(steps)
+            return bool(steps)
+        fresh = [step for step in steps if step[1] not in self._tried]
+        try:
+            self._ledger.record([op for _, op in fresh], observed)
+        except LedgerError as error:
+            self._complain(str(error))
+            return True
+        for path, op in fresh:
+            if not comes_back(op):
+                self._begin(path, op, complain)
+        last = [step for step in fresh if comes_back(step[1])]
+        if last:
+            self._add(self._come_back(last, frozenset(self._under_way), complain))
+        return bool(steps)
+
+    def _announce(self, steps: tuple[Step, ...]) -> None:
+        """Of a dry run."""
+        for path, op in steps:
+            if op not in self._said:
+                self._said.add(op)
+                self._tell(path, op, Timing(time.monotonic(), 0.0))
+
+    # --- operations -----------------------------------------------------------------------------
+
+    def _begin(self, path: str, op: Operation, complain: Callable[[str], None]) -> None:
+        if complain == self._complain:
+            self._tried.add(op)
+        if self._belief is not None:
+            self._belief = expected(self._belief, op)
+        self._turn += 1
+        self._add(self._finish(path, op, self._actuator.apply(op), complain))
+        if isinstance(op, AbortHandshakes):
+            loop = asyncio.get_running_loop()
+            handles = [handle for handle in self._sweeps if handle.when() > loop.time()]
+            self._sweeps = [*handles, loop.call_later(SWEEP_AGAIN, self._sweep_again, path, op)]
+
+    def _add(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+
+    async def _finish(
+        self,
+        path: str,
+        op: Operation,
+        applied: asyncio.Future[Timing],
+        complain: Callable[[str], None],
+    ) -> None:
+        try:
+            timing = await applied
+        except ActionError as error:
+            complain(str(error))
+            self._failed.add(path)
         else:
-            try:
-                self._ledger.record(operation, observed)
-                took = await self._actuator.apply(operation)
-            except (ActionError, LedgerError) as error:
-                self._complain(str(error))
-                self._failed.add(path)
-                return
-            finally:
-                self._ledger.done(operation)
+            self._tell(path, op, timing)
+        finally:
+            self._ledger.done(op)
+
+    async def _come_back(
+        self,
+        steps: list[Step],
+        before: frozenset[asyncio.Task[None]],
+        complain: Callable[[str], None],
+    ) -> None:
+        """Routes come back when the endpoints have, unless another pass has planned anew."""
+        job = self._job
+        if before:
+            await asyncio.wait(before)
+        for path, op in steps:
+            if self._job is job:
+                self._begin(path, op, complain)
+            else:
+                self._ledger.done(op)
+
+    def _sweep_again(self, path: str, op: AbortHandshakes) -> None:
+        if self._job.wishes.get(path, Wish()).present is False:
+            self._add(self._swept(self._actuator.apply(op)))
+
+    async def _swept(self, applied: asyncio.Future[Timing]) -> None:
+        with contextlib.suppress(ActionError):  # the first one has complained
+            await applied
+
+    def _tell(self, path: str, op: Operation, timing: Timing) -> None:
         cause = self._causes.get(path, Cause(""))
-        now = time.monotonic()
         action = ActionView(
             time.time(),
             path,
-            kind_of(operation),
+            kind_of(op),
             cause.reason,
-            round(took * 1e3, 3),
-            _since(cause.decided_at, now),
-            _since(cause.sign_at, now),
+            round(timing.took * 1e3, 3),
+            _since(cause.decided_at, timing.called_at),
+            _since(cause.sign_at, timing.called_at),
         )
-        self._acted(action, describe(operation))
+        self._acted(action, describe(op))
+
+    # --- words ----------------------------------------------------------------------------------
 
     def _tell_unmanaged(self) -> None:
         for route, why in self._actuator.unmanaged:
@@ -205,11 +295,27 @@ class Reconciler:
             self._complaints.add(text)
             log.error("%s", text)
 
+    def _quietly(self, text: str) -> None:
+        """What was believed may be out of date; the check that follows knows better."""
+        log.debug("%s; looking", text)
+
+    # --- the end --------------------------------------------------------------------------------
+
     async def restore(self) -> Restored:
         """Put everything back as found. Raises ActionError or LedgerError."""
-        async with self._pass:
-            return await restore(self._ledger, self._actuator)
+        self._end()
+        while self._under_way:
+            await asyncio.wait(self._under_way)
+        return await restore(self._ledger, self._actuator)
+
+    def _end(self) -> None:
+        for handle in self._sweeps:
+            handle.cancel()
+        if self._check is not None:
+            self._check.cancel()
 
     def close(self) -> None:
+        """Wait for what is under way in the kernel."""
+        self._end()
         with contextlib.suppress(ActionError):
             self._actuator.close()

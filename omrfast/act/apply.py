@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Observe the kernel and apply operations to it, off the event loop.
 
-Two worker threads, each with netlink sockets of its own: one for MPTCP endpoints, one for
-everything else. Removing an endpoint may block for hundreds of milliseconds after it has taken
-effect (it waits for an RCU grace period), and routes and handshakes shall not wait behind it.
-Other calls of the path manager would wait in any case: the kernel holds one lock for the whole
-generic netlink family (net/netlink/genetlink.c, genl_lock), so one thread loses nothing and keeps
-them in order.
+Three worker threads, each with netlink sockets of its own: one for MPTCP endpoints, one for
+routes and handshakes, one that looks. Removing an endpoint may block for hundreds of milliseconds
+after it has taken effect (it waits for an RCU grace period), and what the others do shall not wait
+behind it. Calls of the path manager wait in any case: the kernel holds one lock for the whole
+generic netlink family (net/netlink/genetlink.c, genl_lock), so one thread for changes loses
+nothing and keeps them in order.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol, TypeVar
 
@@ -25,6 +26,7 @@ from omrfast.act.sockets import SocketDiag
 from omrfast.core.operations import (
     AbortHandshakes,
     AddEndpoint,
+    CopyRoute,
     DeleteEndpoint,
     Interface,
     Observed,
@@ -32,6 +34,7 @@ from omrfast.core.operations import (
     Route,
     SetBackup,
     SetMetric,
+    WithdrawRoute,
 )
 
 T = TypeVar("T")
@@ -89,6 +92,14 @@ class Kernel:
             indexes = [entry.index for entry in interfaces if entry.name in names]
         return interfaces, self.routes.observe(indexes, server_addresses)
 
+    def all(
+        self, paths: Iterable[OnInterface] | None, server_addresses: Iterable[str]
+    ) -> tuple[Observed, tuple[tuple[Route, str], ...]]:
+        """What look() sees and the endpoints; the routes that can't be moved, with the reason."""
+        interfaces, table = self.look(paths, server_addresses)
+        observed = Observed(self.endpoints.list(), table.routes, interfaces)
+        return observed, table.unmanaged
+
     def do(self, op: Operation) -> None:
         """Carry out one operation; idempotent."""
         match op:
@@ -100,6 +111,10 @@ class Kernel:
                 self.endpoints.add(endpoint)
             case SetMetric(route, metric):
                 self.routes.set_metric(route, metric)
+            case CopyRoute():
+                self.routes.copy_route(op)
+            case WithdrawRoute(route):
+                self.routes.withdraw(route)
             case AbortHandshakes(address):
                 self.sockets.abort_handshakes(address)
 
@@ -108,8 +123,7 @@ def observe(paths: Iterable[OnInterface] | None, server_addresses: Iterable[str]
     """Actuator.observe() once, for callers without an event loop. Raises ActionError."""
     kernel = Kernel()
     try:
-        interfaces, table = kernel.look(paths, server_addresses)
-        return Observed(kernel.endpoints.list(), table.routes, interfaces)
+        return kernel.all(paths, server_addresses)[0]
     finally:
         kernel.close()
 
@@ -134,9 +148,30 @@ class _Worker:
         loop = asyncio.get_running_loop()
         return loop.run_in_executor(self._pool, function, self._kernel)
 
+    def prepare(self, function: Callable[[Kernel], object]) -> None:
+        """Run it some time before the next run(); what fails here fails again there."""
+        self._pool.submit(function, self._kernel)
+
     def close(self) -> None:
         self._pool.submit(self._kernel.close)
         self._pool.shutdown(wait=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """When the kernel was called, in CLOCK_MONOTONIC seconds, and for how long."""
+
+    called_at: float
+    took: float
+
+
+def _timed(op: Operation) -> Callable[[Kernel], Timing]:
+    def body(kernel: Kernel) -> Timing:
+        start = time.monotonic()
+        kernel.do(op)
+        return Timing(start, time.monotonic() - start)
+
+    return body
 
 
 class Actuator:
@@ -145,6 +180,9 @@ class Actuator:
     def __init__(self) -> None:
         self._mptcp = _Worker("omrfast-mptcp")
         self._net = _Worker("omrfast-net")
+        self._look = _Worker("omrfast-look")
+        self._mptcp.prepare(lambda kernel: kernel.endpoints)
+        self._net.prepare(lambda kernel: (kernel.routes, kernel.sockets))
         self.unmanaged: tuple[tuple[Route, str], ...] = ()
         """Routes that the last observe() met and that cannot be moved, with the reason."""
 
@@ -153,34 +191,22 @@ class Actuator:
     ) -> Observed:
         """All endpoints and interfaces, and the routes through the paths' interfaces (``paths``
         None: through any) to ``default`` and to the server addresses. Raises ActionError.
-
-        Waits for changes of endpoints that are under way, so that it sees their result.
         """
         chosen = None if paths is None else tuple(paths)
         servers = tuple(server_addresses)
-        endpoints, (interfaces, table) = await asyncio.gather(
-            self._mptcp.run(lambda kernel: kernel.endpoints.list()),
-            self._net.run(lambda kernel: kernel.look(chosen, servers)),
-        )
-        self.unmanaged = table.unmanaged
-        return Observed(endpoints, table.routes, interfaces)
+        observed, self.unmanaged = await self._look.run(lambda kernel: kernel.all(chosen, servers))
+        return observed
 
-    async def apply(self, op: Operation) -> float:
-        """Carry out ``op``; returns the seconds that the kernel took. Raises ActionError.
+    def apply(self, op: Operation) -> asyncio.Future[Timing]:
+        """Begin to carry out ``op``; the future ends when the kernel is done, or with ActionError.
 
         Operations on endpoints happen in the order of the calls, and so do the others among
-        themselves. Cancelling the caller does not stop one that has begun.
+        themselves. Cancelling the future does not stop one that has begun.
         """
-
-        def body(kernel: Kernel) -> float:
-            start = time.monotonic()
-            kernel.do(op)
-            return time.monotonic() - start
-
         on_endpoint = isinstance(op, SetBackup | DeleteEndpoint | AddEndpoint)
-        return await (self._mptcp if on_endpoint else self._net).run(body)
+        return (self._mptcp if on_endpoint else self._net).run(_timed(op))
 
     def close(self) -> None:
         """Wait for what is under way, then close the sockets and end the threads."""
-        self._mptcp.close()
-        self._net.close()
+        for worker in (self._mptcp, self._net, self._look):
+            worker.close()

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Default and server routes of the main table: what they are, and giving them another metric.
+"""Default and server routes of every table: what they are, and giving them another metric.
 
 rtnetlink (linux/rtnetlink.h; net/ipv4/fib_trie.c, net/ipv6/ip6_fib.c). A route's metric is part of
 its identity, so changing it means a second route: the new one is added before the old one goes and
 there is no moment without. The kernel's own attributes are copied, so that gateway, source,
 protocol, scope, MTU and whatever else a route may carry come along.
 
-What is left alone, with a reason in ``RouteTable.unmanaged``:
-
-- multipath routes and routes that refer to a nexthop object: they belong to several interfaces;
-- IPv6 routes learnt from router advertisements (protocol ra): the router's next advertisement
-  would bring the old one back beside ours, and ours would never expire.
+Multipath routes and routes that refer to a nexthop object belong to several interfaces: they are
+left alone, with a reason in ``RouteTable.unmanaged``. IPv6 routes learnt from router
+advertisements (protocol ra) can't be moved: the router's next advertisement would bring the old
+one back beside ours. A copy with a lesser metric may stand in front of them (copy_route()); it
+has their remaining life time, so that it does not outlive an agent that is gone.
 
 IPv6 merges a route into a multipath one when another of the same destination and metric exists
 (ip6_fib.c, rt6_qualify_for_ecmp), so that is refused; IPv4 keeps both, the older in charge.
@@ -37,15 +37,14 @@ from omrfast.act.netlink import (
     attributes,
     encode_attributes,
 )
-from omrfast.core.operations import Route
+from omrfast.core.operations import PROTOCOL_COPY, CopyRoute, Route, copied
 
 RTM_NEWROUTE = 24
 RTM_DELROUTE = 25
 RTM_GETROUTE = 26
 
-RT_TABLE_MAIN = 254
+RT_TABLE_UNSPEC = 0
 RTN_UNICAST = 1
-RTPROT_RA = 9
 RTNH_F_ONLINK = 4
 RTNH_F_PERVASIVE = 2
 RTM_F_CLONED = 0x200
@@ -84,8 +83,6 @@ class RawRoute:
             return "it has several next hops"
         if RTA_NH_ID in kinds:
             return "it uses a nexthop object"
-        if self.route.family == 6 and self.route.protocol == RTPROT_RA:
-            return "it is learnt from router advertisements"
         return ""
 
 
@@ -125,15 +122,13 @@ def _gateway(family: int, attrs: dict[int, bytes]) -> str | None:
 
 
 def parse_route(body: bytes | memoryview) -> RawRoute | None:
-    """One RTM_NEWROUTE body; None if it is not a unicast route of the main table."""
+    """One RTM_NEWROUTE body; None if it is not a unicast route."""
     header = _RTMSG.unpack_from(body)
     family = {socket.AF_INET: 4, socket.AF_INET6: 6}.get(header[0])
     if family is None or header[7] != RTN_UNICAST or header[8] & RTM_F_CLONED:
         return None
     pairs = tuple(attributes(body[_RTMSG.size :]))
     attrs = dict(pairs)
-    if struct.unpack("=I", attrs.get(RTA_TABLE, bytes(4)))[0] != RT_TABLE_MAIN:
-        return None
     destination = "default"
     if header[1]:
         destination = f"{socket.inet_ntop(header[0], attrs[RTA_DST])}/{header[1]}"
@@ -148,17 +143,19 @@ def parse_route(body: bytes | memoryview) -> RawRoute | None:
         protocol=header[5],
         scope=header[6],
         onlink=bool(header[8] & RTNH_F_ONLINK),
+        table=struct.unpack("=I", attrs.get(RTA_TABLE, bytes(4)))[0],
     )
     return RawRoute(route, header, pairs)
 
 
-def _with_metric(raw: RawRoute, metric: int) -> bytes:
-    """The body of a route like ``raw`` with another metric.
+def _body(raw: RawRoute, metric: int, protocol: int) -> bytes:
+    """The body of a route like ``raw`` with this metric and protocol.
 
     State that a dump reports but a command must not carry is dropped (dead and link-down flags,
     cache information); a remaining life time goes back as RTA_EXPIRES.
     """
-    header = (*raw.header[:8], raw.header[8] & (RTNH_F_ONLINK | RTNH_F_PERVASIVE))
+    flags = raw.header[8] & (RTNH_F_ONLINK | RTNH_F_PERVASIVE)
+    header = (*raw.header[:5], protocol, *raw.header[6:8], flags)
     attrs: Attributes = [
         (kind, payload)
         for kind, payload in raw.attrs
@@ -183,14 +180,23 @@ class RouteManager:
         """Close the socket."""
         self._netlink.close()
 
-    def _dump(self, family: int, ifindex: int | None) -> Iterator[RawRoute]:
-        header = _RTMSG.pack(_FAMILIES[family], 0, 0, 0, RT_TABLE_MAIN, 0, 0, RTN_UNICAST, 0)
-        device = [] if ifindex is None else [(RTA_OIF, struct.pack("=i", ifindex))]
+    def _dump(
+        self, family: int, ifindex: int | None, table: int = RT_TABLE_UNSPEC
+    ) -> Iterator[RawRoute]:
+        """Of that device (None: any) and table (RT_TABLE_UNSPEC: any)."""
+        header = _RTMSG.pack(_FAMILIES[family], 0, 0, 0, RT_TABLE_UNSPEC, 0, 0, RTN_UNICAST, 0)
+        wanted: Attributes = []
+        if ifindex is not None:
+            wanted.append((RTA_OIF, struct.pack("=i", ifindex)))
+        if table != RT_TABLE_UNSPEC:
+            wanted.append((RTA_TABLE, struct.pack("=I", table)))
         try:
-            bodies = self._netlink.snapshot(RTM_GETROUTE, header + encode_attributes(device))
+            bodies = self._netlink.snapshot(RTM_GETROUTE, header + encode_attributes(wanted))
         except NetlinkError as error:
-            # EAFNOSUPPORT, EOPNOTSUPP: a kernel without IPv6; ENODEV: the device just went.
-            if error.errno in (errno.EAFNOSUPPORT, errno.EOPNOTSUPP, errno.ENODEV):
+            # EAFNOSUPPORT, EOPNOTSUPP: a kernel without IPv6; ENODEV, ENOENT: the device or the
+            # table just went.
+            gone = (errno.EAFNOSUPPORT, errno.EOPNOTSUPP, errno.ENODEV, errno.ENOENT)
+            if error.errno in gone:
                 return
             raise ActionError("reading the routes", errno=error.errno) from error
         for body in bodies:
@@ -227,7 +233,7 @@ class RouteManager:
         if metric == route.metric:
             return
         what = f"moving {describe(route)} to metric {metric}"
-        held = {raw.route: raw for raw in self._dump(route.family, route.ifindex or None)}
+        held = self._held(route)
         old, wished = held.get(route), replace(route, metric=metric)
         if old is None and wished not in held:
             raise ActionError(what, errno=errno.ESRCH, hint="it was removed or changed meanwhile")
@@ -236,13 +242,34 @@ class RouteManager:
         if old.unmanaged:
             raise ActionError(f"{what}: {old.unmanaged}", hint="change it where it is configured")
         if wished not in held:
-            self._add(what, old, metric)
+            self._add(what, old, metric, route.protocol)
         self._delete(what, old)
 
-    def _add(self, what: str, raw: RawRoute, metric: int) -> None:
+    def _held(self, route: Route) -> dict[Route, RawRoute]:
+        """The routes of its family, device and table."""
+        found = self._dump(route.family, route.ifindex or None, route.table)
+        return {raw.route: raw for raw in found}
+
+    def copy_route(self, op: CopyRoute) -> None:
+        """Add the copy; nothing to do if it is there."""
+        what = f"copying {describe(op.route)} to metric {op.metric}"
+        held = self._held(op.route)
+        original = held.get(op.route)
+        if original is None:
+            raise ActionError(what, errno=errno.ESRCH, hint="it was removed or changed meanwhile")
+        if copied(op) not in held:
+            self._add(what, original, op.metric, PROTOCOL_COPY)
+
+    def withdraw(self, route: Route) -> None:
+        """Remove a copy; nothing to do if it is gone."""
+        held = self._held(route).get(route)
+        if held is not None and route.copy:
+            self._delete(f"removing {describe(route)}", held)
+
+    def _add(self, what: str, raw: RawRoute, metric: int, protocol: int) -> None:
         flags = NLM_F_CREATE | (NLM_F_EXCL if raw.route.family == 6 else NLM_F_APPEND)
         try:
-            self._netlink.request(RTM_NEWROUTE, flags, _with_metric(raw, metric))
+            self._netlink.request(RTM_NEWROUTE, flags, _body(raw, metric, protocol))
         except NetlinkError as error:
             hint = "is the link up and the gateway reachable on it?"
             if error.errno == errno.EEXIST:
@@ -251,7 +278,8 @@ class RouteManager:
 
     def _delete(self, what: str, raw: RawRoute) -> None:
         try:
-            self._netlink.request(RTM_DELROUTE, 0, _with_metric(raw, raw.route.metric))
+            route = raw.route
+            self._netlink.request(RTM_DELROUTE, 0, _body(raw, route.metric, route.protocol))
         except NetlinkError as error:
             if error.errno != errno.ESRCH:
                 raise ActionError(

@@ -52,7 +52,7 @@ class AddressEvent:
 
 @dataclass(frozen=True, slots=True)
 class RouteEvent:
-    """A unicast route of the main table came or went.
+    """A unicast route came or went, in whatever table.
 
     IPv4 routes that go with their device or its address are not told one by one: look at the
     LinkEvent and AddressEvent.
@@ -62,6 +62,7 @@ class RouteEvent:
     destination: str
     index: int
     metric: int
+    table: int
     removed: bool
 
 
@@ -92,7 +93,12 @@ def parse(kind: int, body: memoryview) -> Event | None:
             return None
         route = raw.route
         return RouteEvent(
-            route.family, route.destination, route.ifindex, route.metric, kind == RTM_DELROUTE
+            route.family,
+            route.destination,
+            route.ifindex,
+            route.metric,
+            route.table,
+            kind == RTM_DELROUTE,
         )
     return None
 

@@ -37,7 +37,9 @@ def _found_on(
         and (e.address in interface.addresses or e.ifindex == interface.index)
     ]
     routes = [
-        r for r in observed.routes if r.ifindex == interface.index and r.destination == "default"
+        r
+        for r in observed.routes
+        if r.ifindex == interface.index and r.destination == "default" and r.main
     ]
     if endpoints:
         role = Role.BACKUP if all(e.backup for e in endpoints) else Role.ACTIVE
@@ -117,10 +119,16 @@ def _address(
 
 
 def gateways(observed: Observed, binding: Binding) -> tuple[str, ...]:
-    """Next hops of the path's default routes, of the family of its address."""
-    family = 6 if ":" in binding.address else 4
+    """Next hops of the path's routes in whatever table, of the family of its address."""
+    family = _family(binding.address)
     return tuple(
-        r.gateway
-        for r in observed.routes
-        if r.ifindex == binding.ifindex and r.family == family and r.gateway is not None
+        dict.fromkeys(
+            r.gateway
+            for r in observed.routes
+            if r.ifindex == binding.ifindex and r.family == family and r.gateway is not None
+        )
     )
+
+
+def _family(address: str) -> int:
+    return 6 if ":" in address else 4

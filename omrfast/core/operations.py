@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +22,16 @@ class Endpoint:
         return "backup" in self.flags
 
 
+MAIN_TABLE = 254
+PROTOCOL_RA = 9
+"""RTPROT_RA: learnt from a router's advertisements, by the kernel or by a daemon."""
+PROTOCOL_COPY = 111
+"""Of the copies that we put in front of such routes; not in iproute2's rt_protos."""
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A unicast route of the main table through one interface."""
+    """A unicast route through one interface."""
 
     family: int
     """4 or 6."""
@@ -37,6 +44,22 @@ class Route:
     protocol: int = 0
     scope: int = 0
     onlink: bool = False
+    table: int = MAIN_TABLE
+
+    @property
+    def main(self) -> bool:
+        """Of the main table."""
+        return self.table == MAIN_TABLE
+
+    @property
+    def advertised(self) -> bool:
+        """It can't be moved: the next advertisement would bring it back where it was."""
+        return self.family == 6 and self.protocol == PROTOCOL_RA
+
+    @property
+    def copy(self) -> bool:
+        """We made it, beside the route that it copies."""
+        return self.protocol == PROTOCOL_COPY
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +114,32 @@ class SetMetric:
 
 
 @dataclass(frozen=True, slots=True)
+class CopyRoute:
+    """Add a copy of a route in front of others that can't be moved: ``copy`` true, this metric."""
+
+    route: Route
+    metric: int
+
+
+@dataclass(frozen=True, slots=True)
+class WithdrawRoute:
+    """Remove a copy that we made."""
+
+    route: Route
+
+
+@dataclass(frozen=True, slots=True)
 class AbortHandshakes:
     """SOCK_DESTROY of sockets in SYN_SENT that are bound to the address of a dead path."""
 
     address: str
 
 
-Operation = SetBackup | DeleteEndpoint | AddEndpoint | SetMetric | AbortHandshakes
+RouteOperation = SetMetric | CopyRoute | WithdrawRoute
+EndpointOperation = SetBackup | DeleteEndpoint | AddEndpoint
+Operation = EndpointOperation | RouteOperation | AbortHandshakes
+
+
+def copied(op: CopyRoute) -> Route:
+    """The route that CopyRoute makes."""
+    return replace(op.route, metric=op.metric, protocol=PROTOCOL_COPY)

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """From what is wished and what is, the operations that make up the difference. Pure.
 
-The order is part of the result: new connections move first, then the dead endpoint goes (which
-makes the kernel re-inject what was in flight), then stuck handshakes are aborted; a demotion
-waits until its replacement is there; what comes back comes last.
+The order is part of the result: the dead endpoint goes first, because the kernel re-injects then
+what was in flight; new connections move, and handshakes that are stuck are aborted, so that they
+are tried again on the moved routes; a demotion waits until its replacement is there; what comes
+back comes last.
 """
 
 from __future__ import annotations
@@ -15,18 +16,17 @@ from dataclasses import dataclass, replace
 from omrfast.core.operations import (
     AbortHandshakes,
     AddEndpoint,
+    CopyRoute,
     DeleteEndpoint,
     Endpoint,
     Observed,
     Operation,
-    Route,
     SetBackup,
     SetMetric,
+    WithdrawRoute,
 )
+from omrfast.core.routing import Owner, RouteKey, route_key, route_operations
 from omrfast.core.state import Wish
-
-RouteKey = Route
-"""A route with metric 0: what it is apart from its metric."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +58,12 @@ class Baseline:
 EMPTY = Baseline({}, {})
 
 
-def route_key(route: Route) -> RouteKey:
-    return replace(route, metric=0)
-
-
 def learn(baseline: Baseline, bindings: tuple[Binding, ...], observed: Observed) -> Baseline:
     """Add what is seen and was not changed by us (``baseline``): it is as found.
 
-    Left out are endpoints that the kernel made by itself, and routes that differ in nothing but
-    their metric: they can't be told apart once one has moved.
+    Left out are endpoints that the kernel made by itself, routes that it learnt from
+    advertisements, and routes that differ in nothing but their metric: they can't be told apart
+    once one has moved.
     """
     addresses = frozenset[str]().union(*(b.addresses | b.former for b in bindings))
     indexes = {b.ifindex for b in bindings}
@@ -75,7 +72,7 @@ def learn(baseline: Baseline, bindings: tuple[Binding, ...], observed: Observed)
     metrics = {
         route_key(r): r.metric
         for r in observed.routes
-        if r.ifindex in indexes and seen[route_key(r)] == 1
+        if r.ifindex in indexes and seen[route_key(r)] == 1 and not (r.advertised or r.copy)
     }
     return Baseline({**endpoints, **baseline.endpoints}, {**metrics, **baseline.metrics})
 
@@ -100,36 +97,36 @@ def plan(
     ``aborts`` names the paths that have just died: handshakes that are under way on them can't
     be moved, only ended, so that the application tries again.
     """
-    steps: list[tuple[int, str, Operation]] = []
+    owners = {
+        b.ifindex: Owner(b.name, wishes.get(b.name, Wish()), b.metric) for b in reversed(bindings)
+    }
+    steps: list[tuple[str, Operation]] = [
+        *route_operations(owners, baseline.metrics, observed.routes)
+    ]
     for binding in bindings:
         wish = wishes.get(binding.name, Wish())
-        steps += (
-            (
-                _ORDER_METRIC_UP
-                if operation.metric > operation.route.metric
-                else _ORDER_METRIC_DOWN,
-                binding.name,
-                operation,
-            )
-            for operation in _metrics(binding, wish, baseline, observed)
-        )
-        for operation in _endpoints(binding, wish, baseline, observed):
-            steps.append((_order(operation), binding.name, operation))
+        steps += ((binding.name, op) for op in _endpoints(binding, wish, baseline, observed))
         if binding.name in aborts:
-            for operation in _give_up(binding, bindings, observed):
-                steps.append((_order(operation), binding.name, operation))
-    steps.sort(key=lambda entry: entry[0])
-    return tuple((name, operation) for _, name, operation in steps)
+            steps += ((binding.name, op) for op in _give_up(binding, bindings, observed))
+    return tuple(sorted(steps, key=lambda step: _order(step[1])))
 
 
-_ORDER_METRIC_UP = 0
-_ORDER_METRIC_DOWN = 6
+def comes_back(operation: Operation) -> bool:
+    """Whether it lets new connections take a path again: that waits until all else is done."""
+    return _order(operation) == _ORDER_ROUTE_BACK
+
+
+_ORDER_ROUTE_BACK = 6
 
 
 def _order(operation: Operation) -> int:
     match operation:
-        case DeleteEndpoint():
+        case SetMetric(route, metric):
+            return 1 if metric > route.metric else _ORDER_ROUTE_BACK
+        case CopyRoute():
             return 1
+        case DeleteEndpoint():
+            return 0
         case AbortHandshakes():
             return 2
         case AddEndpoint():
@@ -138,21 +135,8 @@ def _order(operation: Operation) -> int:
             return 4
         case SetBackup():
             return 5
-    return _ORDER_METRIC_DOWN
-
-
-def _metrics(
-    binding: Binding, wish: Wish, baseline: Baseline, observed: Observed
-) -> Iterator[SetMetric]:
-    if wish.penalty is None:
-        return
-    for route in observed.routes:
-        found = baseline.metrics.get(route_key(route))
-        if route.ifindex != binding.ifindex or found is None:
-            continue
-        metric = (found if binding.metric is None else binding.metric) + wish.penalty
-        if metric != route.metric:
-            yield SetMetric(route, metric)
+        case WithdrawRoute():
+            return _ORDER_ROUTE_BACK
 
 
 def _endpoints(

@@ -126,17 +126,26 @@ class ActionView:
     """Unix time."""
     path: str
     kind: str
-    """backup, nobackup, delete, add, metric, abort; see ACTION_KINDS."""
+    """See ACTION_KINDS."""
     reason: str
     took_ms: float
     """The kernel's call; a removal took effect well before its call came back."""
     decision_ms: float | None = None
-    """From the decision until the call came back; None: no decision brought it."""
+    """From the decision until the kernel was called; None: no decision brought it."""
     sign_ms: float | None = None
-    """From the first sign of what the decision was about until the call came back."""
+    """From the first sign of what the decision was about until the kernel was called."""
 
 
-ACTION_KINDS = ("backup", "nobackup", "delete", "add", "metric", "abort")
+ACTION_KINDS = (
+    "backup",
+    "nobackup",
+    "delete",
+    "add",
+    "metric",
+    "copy",
+    "withdraw",
+    "abort",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,14 +16,14 @@ import contextlib
 import json
 import logging
 import os
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from omrfast.act.mptcp import same_but_id
 from omrfast.core.operations import (
     AbortHandshakes,
     AddEndpoint,
+    CopyRoute,
     DeleteEndpoint,
     Endpoint,
     Observed,
@@ -31,14 +31,28 @@ from omrfast.core.operations import (
     Route,
     SetBackup,
     SetMetric,
+    WithdrawRoute,
+    copied,
+)
+from omrfast.store.changes import (
+    ABSENT,
+    ACTIVE,
+    BACKUP,
+    Change,
+    CopyChange,
+    EndpointChange,
+    RouteChange,
+    as_found,
+    endpoint_state,
+    from_json,
+    held_endpoint,
+    interface_names,
+    same_route,
+    to_json,
 )
 
-VERSION = 1
+VERSION = 2
 FILE_NAME = "changes.json"
-
-ABSENT = "absent"
-ACTIVE = "active"
-BACKUP = "backup"
 
 _log = logging.getLogger(__name__)
 
@@ -47,73 +61,10 @@ class LedgerError(Exception):
     """The state directory cannot be written; says which and what to do."""
 
 
-@dataclass(slots=True)
-class EndpointChange:
-    """An endpoint that we changed. ``interface`` names its device, whose index may change."""
-
-    address: str
-    port: int
-    interface: str | None
-    original: Endpoint | None
-    """None: there was none, we made it."""
-    applied: list[str] = field(default_factory=list)
-    """States that we brought about, or were about to: absent, active, backup."""
-
-
-@dataclass(slots=True)
-class RouteChange:
-    """A route whose metric we changed."""
-
-    interface: str
-    original: Route
-    applied: list[int] = field(default_factory=list)
-    """Metrics that we gave it, or were about to."""
-
-
-Change = EndpointChange | RouteChange
-
-
 def holder() -> dict[str, Any]:
     """Whose kernel state it is: this boot and this thread's network namespace."""
     boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     return {"boot_id": boot_id, "netns": os.stat("/proc/thread-self/ns/net").st_ino}
-
-
-def endpoint_state(endpoint: Endpoint | None) -> str:
-    """absent, active or backup."""
-    if endpoint is None:
-        return ABSENT
-    return BACKUP if endpoint.backup else ACTIVE
-
-
-def same_route(change: RouteChange, route: Route, interface: str | None) -> bool:
-    """Whether it is the route of ``change``, whatever its metric and its device's index."""
-    return interface == change.interface and replace(route, metric=0, ifindex=0) == replace(
-        change.original, metric=0, ifindex=0
-    )
-
-
-def interface_names(observed: Observed) -> dict[int, str]:
-    """Device names by index."""
-    return {entry.index: entry.name for entry in observed.interfaces}
-
-
-def _to_json(change: Change) -> dict[str, Any]:
-    data = asdict(change)
-    if isinstance(change, EndpointChange) and change.original is not None:
-        data["original"]["flags"] = sorted(change.original.flags)
-    return data
-
-
-def _endpoint_from_json(data: dict[str, Any]) -> EndpointChange:
-    original = data["original"]
-    if original is not None:
-        original = Endpoint(**{**original, "flags": frozenset(original["flags"])})
-    return EndpointChange(**{**data, "original": original})
-
-
-def _route_from_json(data: dict[str, Any]) -> RouteChange:
-    return RouteChange(**{**data, "original": Route(**data["original"])})
 
 
 class Ledger:
@@ -143,8 +94,7 @@ class Ledger:
             if data["version"] != VERSION:
                 raise ValueError(f"version {data['version']}, this program writes {VERSION}")
             held_by = {key: data[key] for key in self._holder}
-            changes: list[Change] = [*map(_endpoint_from_json, data["endpoints"])]
-            changes += map(_route_from_json, data["routes"])
+            changes = from_json(data)
         except FileNotFoundError:
             return
         except OSError as error:
@@ -180,12 +130,7 @@ class Ledger:
         _log.warning("%s: %s; kept as %s", self.path, why, aside.name)
 
     def _text(self) -> str:
-        data = {
-            "version": VERSION,
-            **self._holder,
-            "endpoints": [_to_json(c) for c in self.changes if isinstance(c, EndpointChange)],
-            "routes": [_to_json(c) for c in self.changes if isinstance(c, RouteChange)],
-        }
+        data = {"version": VERSION, **self._holder, **to_json(self.changes)}
         return json.dumps(data, indent=1) + "\n" if self.changes else ""
 
     def _save(self) -> None:
@@ -211,25 +156,35 @@ class Ledger:
 
     # --- recording ------------------------------------------------------------------------------
 
-    def record(self, op: Operation, observed: Observed) -> None:
-        """Write down what ``op`` is about to change, as ``observed`` before; the first one wins.
+    def record(self, ops: Sequence[Operation], observed: Observed) -> None:
+        """Write down what ``ops`` are about to change, as ``observed`` before; the first one wins.
 
-        Raises LedgerError if it cannot be written: then do not apply the operation.
+        Raises LedgerError if it cannot be written: then do not apply them.
         """
         names = interface_names(observed)
+        for op in ops:
+            self._note(op, observed, names)
+        self._save()
+        self._under_way += ops
+
+    def _note(self, op: Operation, observed: Observed, names: dict[int, str]) -> None:
         match op:
             case SetMetric(route, metric):
                 self._record_route(route, metric, names)
-            case AbortHandshakes():
-                return
+            case CopyRoute():
+                self._record_copy(CopyChange(names.get(op.route.ifindex, ""), copied(op)))
+            case WithdrawRoute(route):
+                self._record_copy(CopyChange(names.get(route.ifindex, ""), route))
             case SetBackup(endpoint, backup):
                 self._record_endpoint(endpoint, BACKUP if backup else ACTIVE, observed, names)
             case DeleteEndpoint(endpoint):
                 self._record_endpoint(endpoint, ABSENT, observed, names)
             case AddEndpoint(endpoint):
                 self._record_endpoint(endpoint, endpoint_state(endpoint), observed, names)
-        self._save()
-        self._under_way.append(op)
+
+    def _record_copy(self, change: CopyChange) -> None:
+        if change not in self.changes:
+            self.changes.append(change)
 
     def _record_route(self, route: Route, metric: int, names: dict[int, str]) -> None:
         change = self._route_change(route, names)
@@ -254,7 +209,7 @@ class Ledger:
     ) -> None:
         change = self._endpoint_change(endpoint)
         if change is None:
-            held = _held_at(observed, endpoint.address, endpoint.port)
+            held = held_endpoint(observed, endpoint.address, endpoint.port)
             device = names.get((held or endpoint).ifindex)
             change = EndpointChange(endpoint.address, endpoint.port, device, held)
             self.changes.append(change)
@@ -278,39 +233,36 @@ class Ledger:
     def settle(self, observed: Observed) -> None:
         """Forget what is as it was found, unless an operation on it is under way."""
         names = interface_names(observed)
-        busy = [
-            self._route_change(op.route, names)
-            if isinstance(op, SetMetric)
-            else self._endpoint_change(op.endpoint)
-            for op in self._under_way
-            if not isinstance(op, AbortHandshakes)
-        ]
-        kept = [
-            change
-            for change in self.changes
-            if any(change is other for other in busy) or not _as_found(change, observed)
-        ]
-        self.keep(kept)
+        busy = [self._change_of(op, names) for op in self._under_way]
+        self.keep(
+            [
+                change
+                for change in self.changes
+                if any(change is other for other in busy) or not as_found(change, observed)
+            ]
+        )
+
+    def _change_of(self, op: Operation, names: dict[int, str]) -> Change | None:
+        """The record of ``op``."""
+        match op:
+            case SetMetric(route):
+                return self._route_change(route, names)
+            case CopyRoute():
+                return self._copy_change(copied(op))
+            case WithdrawRoute(route):
+                return self._copy_change(route)
+            case SetBackup(endpoint) | DeleteEndpoint(endpoint) | AddEndpoint(endpoint):
+                return self._endpoint_change(endpoint)
+            case AbortHandshakes():
+                return None
+
+    def _copy_change(self, route: Route) -> CopyChange | None:
+        for change in self.changes:
+            if isinstance(change, CopyChange) and change.route == route:
+                return change
+        return None
 
     def keep(self, changes: list[Change]) -> None:
         """Forget all but these."""
         self.changes = changes
         self._save()
-
-
-def _held_at(observed: Observed, address: str, port: int) -> Endpoint | None:
-    for endpoint in observed.endpoints:
-        if (endpoint.address, endpoint.port) == (address, port):
-            return endpoint
-    return None
-
-
-def _as_found(change: Change, observed: Observed) -> bool:
-    if isinstance(change, EndpointChange):
-        held = _held_at(observed, change.address, change.port)
-        if held is None or change.original is None:
-            return held is change.original
-        return same_but_id(held, change.original)
-    names = interface_names(observed)
-    metrics = [r.metric for r in observed.routes if same_route(change, r, names.get(r.ifindex))]
-    return change.original.metric in metrics and not set(metrics) & set(change.applied)

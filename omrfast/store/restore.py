@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -18,16 +18,20 @@ from omrfast.core.operations import (
     Operation,
     SetBackup,
     SetMetric,
+    WithdrawRoute,
 )
-from omrfast.store.ledger import (
+from omrfast.store.changes import (
     Change,
+    CopyChange,
     EndpointChange,
-    Ledger,
     RouteChange,
     endpoint_state,
+    held_copy,
+    held_endpoint,
     interface_names,
     same_route,
 )
+from omrfast.store.ledger import Ledger
 
 _log = logging.getLogger(__name__)
 
@@ -38,7 +42,7 @@ class Acting(Protocol):
     async def observe(self, paths: None, server_addresses: Iterable[str]) -> Observed:
         """Everything, and the routes to these destinations."""
 
-    async def apply(self, op: Operation) -> float:
+    def apply(self, op: Operation) -> Awaitable[object]:
         """Carry out one operation."""
 
 
@@ -71,12 +75,20 @@ def plan_restore(changes: Iterable[Change], observed: Observed) -> tuple[Step, .
     shall choose an id for come last, so that they take none that another one had.
     """
     steps = [
-        _restore_route(change, observed)
-        if isinstance(change, RouteChange)
-        else _restore_endpoint(change, observed)
+        _step(change, observed)
         for change in sorted(changes, key=lambda change: isinstance(change, EndpointChange))
     ]
     return tuple(sorted((step for step in steps if step is not None), key=_any_id))
+
+
+def _step(change: Change, observed: Observed) -> Step | None:
+    match change:
+        case RouteChange():
+            return _restore_route(change, observed)
+        case CopyChange():
+            return _remove_copy(change, observed)
+        case EndpointChange():
+            return _restore_endpoint(change, observed)
 
 
 def _any_id(step: Step) -> bool:
@@ -100,12 +112,17 @@ def _restore_route(change: RouteChange, observed: Observed) -> Step | None:
     return Step(change, None, f"{what}: removed or changed by someone else")
 
 
+def _remove_copy(change: CopyChange, observed: Observed) -> Step | None:
+    held = held_copy(change, observed)
+    if held is None:
+        return None
+    what = f"route {held.destination} dev {change.interface} metric {held.metric}"
+    return Step(change, WithdrawRoute(held), f"{what}, which we had added, removed")
+
+
 def _restore_endpoint(change: EndpointChange, observed: Observed) -> Step | None:
     what = f"MPTCP endpoint {change.address}"
-    held = next(
-        (e for e in observed.endpoints if (e.address, e.port) == (change.address, change.port)),
-        None,
-    )
+    held = held_endpoint(observed, change.address, change.port)
     original = change.original
     if original is not None and original.ifindex:
         index = _index(change.interface, observed)
@@ -159,7 +176,11 @@ async def restore(ledger: Ledger, actuator: Acting) -> Restored:
     left: list[str] = []
     failed: list[str] = []
     kept: list[Change] = []
-    destinations = {c.original.destination for c in ledger.changes if isinstance(c, RouteChange)}
+    destinations = {
+        (c.original if isinstance(c, RouteChange) else c.route).destination
+        for c in ledger.changes
+        if not isinstance(c, EndpointChange)
+    }
     observed = await actuator.observe(None, sorted(destinations))
     for step in plan_restore(ledger.changes, observed):
         if step.op is None:

@@ -35,7 +35,7 @@ def main() -> None:
     seen = observe(None, ())
     ops = operations(seen, kinds)
     for op in ops:
-        ledger.record(op, seen)
+        ledger.record([op], seen)
         if moment == "after":
             apply(op)
             ledger.done(op)

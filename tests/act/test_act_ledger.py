@@ -105,7 +105,7 @@ def test_the_first_original_wins_over_several_lives(router, state_dir):
         (moved,) = [r for r in seen.routes if r.family == 4 and r.metric == 900]
         (two,) = seen.endpoints
         for op in (SetMetric(moved, 950), DeleteEndpoint(two)):
-            ledger.record(op, seen)
+            ledger.record([op], seen)
             apply(op)
             ledger.done(op)
         ledger.settle(observe(None, ()))
@@ -122,7 +122,7 @@ def test_what_is_back_is_forgotten_but_not_while_under_way(router, state_dir):
         seen = observe(None, ())
         (_one, two) = seen.endpoints
         op = SetBackup(two, True)
-        ledger.record(op, seen)
+        ledger.record([op], seen)
         ledger.settle(observe(None, ()))
         assert len(ledger.changes) == 1, "under way: the change may still come"
         apply(op)
@@ -130,7 +130,7 @@ def test_what_is_back_is_forgotten_but_not_while_under_way(router, state_dir):
         ledger.settle(observe(None, ()))
         assert len(ledger.changes) == 1
         again = SetBackup(two, False)
-        ledger.record(again, seen)
+        ledger.record([again], seen)
         apply(again)
         ledger.done(again)
         ledger.settle(observe(None, ()))
@@ -167,7 +167,7 @@ def test_an_endpoint_whose_id_was_given_away_is_put_back_with_another(lab, route
         ledger = Ledger(state_dir)
         for endpoint in found:
             seen = observe(None, ())
-            ledger.record(DeleteEndpoint(endpoint), seen)
+            ledger.record([DeleteEndpoint(endpoint)], seen)
             apply(DeleteEndpoint(endpoint))
 
     router.call(delete_both)
@@ -197,7 +197,7 @@ def test_an_endpoint_that_came_back_with_another_id_is_put_back(router, state_di
     def life():
         ledger = Ledger(state_dir)
         for op in (DeleteEndpoint(one), AddEndpoint(replace(one, flags=flags))):
-            ledger.record(op, observe(None, ()))
+            ledger.record([op], observe(None, ()))
             apply(op)
             ledger.done(op)
             if isinstance(op, DeleteEndpoint):
@@ -284,9 +284,9 @@ def test_nothing_is_promised_that_cannot_be_written(router, state_dir):
         ledger = Ledger(state_dir)
         for _ in range(2):
             with pytest.raises(LedgerError, match=r"make room or set agent\.state_dir"):
-                ledger.record(DeleteEndpoint(seen.endpoints[0]), seen)
+                ledger.record([DeleteEndpoint(seen.endpoints[0])], seen)
         (state_dir / ".changes.json.new").rmdir()
-        ledger.record(DeleteEndpoint(seen.endpoints[0]), seen)
+        ledger.record([DeleteEndpoint(seen.endpoints[0])], seen)
         assert len(Ledger(state_dir).changes) == 1
 
     router.call(body)

@@ -163,7 +163,6 @@ def test_server_routes_are_found_and_others_are_not(lab):
     for prefix, server, via in (("-4", SERVER4, "10.77.1.1"), ("-6", SERVER6, "fd77:1::1")):
         lab.router.ip(prefix, "route", "add", server, "via", via, "dev", "wan1", "metric", "7")
     lab.router.ip("route", "add", "203.0.113.0/24", "via", "10.77.1.1")
-    lab.router.ip("route", "add", "default", "via", "10.77.1.1", "table", "77")
     table = observe(lab, names=("wan1",), destinations=(SERVER4, SERVER6))
     assert {(r.destination, r.metric) for r in table.routes} == {
         ("default", 100),
@@ -175,6 +174,21 @@ def test_server_routes_are_found_and_others_are_not(lab):
             move(lab, route, 9)
     assert [row["metric"] for row in lab.router.json("route", "show", SERVER4)] == [9]
     assert [row["metric"] for row in lab.router.json("-6", "route", "show", SERVER6)] == [9]
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_routes_of_other_tables_are_found_and_moved_there_alone(lab, family):
+    via = {4: "10.77.1.1", 6: "fd77:1::1"}[family]
+    for number in ("77", "7000"):
+        lab.router.ip(
+            f"-{family}", "route", "add", "default", "via", via, "dev", "wan1", "metric", "100",
+            "table", number,
+        )  # fmt: skip
+    found = [r for r in observe(lab, names=("wan1",)).routes if r.family == family]
+    assert {(r.table, r.metric) for r in found} == {(254, 100), (77, 100), (7000, 100)}
+    move(lab, next(r for r in found if r.table == 7000), 300)
+    found = [r for r in observe(lab, names=("wan1",)).routes if r.family == family]
+    assert {(r.table, r.metric) for r in found} == {(254, 100), (77, 100), (7000, 300)}
 
 
 @pytest.mark.parametrize("family", [4, 6])
@@ -219,17 +233,12 @@ def test_what_is_not_ours_to_move_is_said_and_left(lab):
         "route", "add", SERVER4, "metric", "50", "nexthop", "via", "10.77.1.1", "dev", "wan1",
         "nexthop", "via", "10.77.2.1", "dev", "wan2",
     )  # fmt: skip
-    lab.router.ip(
-        "-6", "route", "add", "default", "via", "fd77:1::1", "dev", "wan1", "metric", "60",
-        "proto", "ra",
-    )  # fmt: skip
     lab.router.ip("nexthop", "add", "id", "9", "via", "10.77.2.1", "dev", "wan2")
     lab.router.ip("route", "add", "default", "nhid", "9", "metric", "70")
     before = json.dumps([defaults(lab, 4), defaults(lab, 6)])
     table = observe(lab, names=None, destinations=(SERVER4,))
     assert {route.metric: reason for route, reason in table.unmanaged} == {
         50: "it has several next hops",
-        60: "it is learnt from router advertisements",
         70: "it uses a nexthop object",
     }
     assert {route.metric for route in table.routes} == {100, 200}

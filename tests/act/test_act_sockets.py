@@ -266,7 +266,7 @@ def test_the_actuator_observes_and_keeps_the_order_of_an_endpoint(lab):
     assert {(r.family, r.metric) for r in seen.routes} == {(4, 100), (6, 100)}
     assert {entry.name for entry in seen.interfaces} >= {"lo", "wan1", "wan2"}
     assert len(took) == 22
-    assert all(seconds > 0 for seconds in took)
+    assert all(timing.took > 0 for timing in took)
     assert {e.id: e.flags for e in after.endpoints} == {
         1: frozenset({"subflow"}),
         2: frozenset({"subflow", "backup"}),

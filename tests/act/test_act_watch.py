@@ -78,19 +78,18 @@ def test_addresses(lab):
 
 
 @pytest.mark.parametrize("family", [4, 6])
-def test_routes_of_the_main_table_only(lab, family):
+def test_routes_of_every_table(lab, family):
     via = {4: "10.77.1.1", 6: "fd77:1::1"}[family]
 
     async def body(expect, heard):
         index = lab.index("wan1")
         tail = ("via", via, "dev", "wan1", "metric", "7")
-        lab.router.ip(f"-{family}", "route", "add", "default", *tail, "table", "77")
-        lab.router.ip(f"-{family}", "route", "add", "default", *tail)
-        added = RouteEvent(family, "default", index, 7, False)
-        assert await expect(added, equals(added)) == [added]
-        lab.router.ip(f"-{family}", "route", "del", "default", *tail)
-        removed = RouteEvent(family, "default", index, 7, True)
-        assert await expect(removed, equals(removed)) == [removed]
+        for table in (77, 254):
+            words = (*tail, "table", str(table))
+            for word, gone in (("add", False), ("del", True)):
+                lab.router.ip(f"-{family}", "route", word, "default", *words)
+                event = RouteEvent(family, "default", index, 7, table, gone)
+                assert await expect(event, equals(event)) == [event]
 
     watching(lab, body)
 

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the kernel should hold after an operation, before it is looked at again. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from omrfast.core.operations import (
+    AbortHandshakes,
+    AddEndpoint,
+    CopyRoute,
+    DeleteEndpoint,
+    Endpoint,
+    Observed,
+    Operation,
+    Route,
+    SetBackup,
+    SetMetric,
+    WithdrawRoute,
+    copied,
+)
+
+
+def expected(observed: Observed, op: Operation) -> Observed:
+    """``observed``, but for what ``op`` changes; an id that the kernel chooses is 0."""
+    match op:
+        case SetBackup(endpoint, backup):
+            flags = endpoint.flags | {"backup"} if backup else endpoint.flags - {"backup"}
+            return _with_endpoint(observed, endpoint, replace(endpoint, flags=flags))
+        case DeleteEndpoint(endpoint):
+            return _with_endpoint(observed, endpoint, None)
+        case AddEndpoint(endpoint):
+            return _with_endpoint(observed, endpoint, endpoint)
+        case SetMetric(route, metric):
+            return _with_route(observed, route, replace(route, metric=metric))
+        case CopyRoute():
+            return replace(observed, routes=(*observed.routes, copied(op)))
+        case WithdrawRoute(route):
+            return _with_route(observed, route, None)
+        case AbortHandshakes():
+            return observed
+
+
+def _with_endpoint(observed: Observed, old: Endpoint, new: Endpoint | None) -> Observed:
+    kept = (
+        held
+        for held in observed.endpoints
+        if (held.address, held.port) != (old.address, old.port)
+    )  # fmt: skip
+    return replace(observed, endpoints=(*kept, *((new,) if new else ())))
+
+
+def _with_route(observed: Observed, old: Route, new: Route | None) -> Observed:
+    kept = (route for route in observed.routes if route != old)
+    return replace(observed, routes=(*kept, *((new,) if new else ())))

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Kinds of change that the ledger holds: what was found, and what we made of it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from omrfast.act.mptcp import same_but_id
+from omrfast.core.operations import Endpoint, Observed, Route
+from omrfast.core.routing import route_key
+
+ABSENT = "absent"
+ACTIVE = "active"
+BACKUP = "backup"
+
+
+@dataclass(slots=True)
+class EndpointChange:
+    """An endpoint that we changed. ``interface`` names its device, whose index may change."""
+
+    address: str
+    port: int
+    interface: str | None
+    original: Endpoint | None
+    """None: there was none, we made it."""
+    applied: list[str] = field(default_factory=list)
+    """States that we brought about, or were about to: absent, active, backup."""
+
+
+@dataclass(slots=True)
+class RouteChange:
+    """A route whose metric we changed."""
+
+    interface: str
+    original: Route
+    applied: list[int] = field(default_factory=list)
+    """Metrics that we gave it, or were about to."""
+
+
+@dataclass(slots=True)
+class CopyChange:
+    """A copy of a route that we made."""
+
+    interface: str
+    route: Route
+    """The copy."""
+
+
+Change = EndpointChange | RouteChange | CopyChange
+
+
+def endpoint_state(endpoint: Endpoint | None) -> str:
+    """absent, active or backup."""
+    if endpoint is None:
+        return ABSENT
+    return BACKUP if endpoint.backup else ACTIVE
+
+
+def interface_names(observed: Observed) -> dict[int, str]:
+    """Device names by index."""
+    return {entry.index: entry.name for entry in observed.interfaces}
+
+
+def same_route(change: RouteChange, route: Route, interface: str | None) -> bool:
+    """Whether it is the route of ``change``, whatever its metric and its device's index."""
+    return interface == change.interface and replace(route_key(route), ifindex=0) == replace(
+        route_key(change.original), ifindex=0
+    )
+
+
+def held_copy(change: CopyChange, observed: Observed) -> Route | None:
+    """The copy, if it is there."""
+    names = interface_names(observed)
+    wanted = replace(change.route, ifindex=0)
+    for route in observed.routes:
+        if replace(route, ifindex=0) == wanted and names.get(route.ifindex) == change.interface:
+            return route
+    return None
+
+
+def held_endpoint(observed: Observed, address: str, port: int) -> Endpoint | None:
+    """What the kernel has at an address and port."""
+    for endpoint in observed.endpoints:
+        if (endpoint.address, endpoint.port) == (address, port):
+            return endpoint
+    return None
+
+
+def as_found(change: Change, observed: Observed) -> bool:
+    """Whether nothing of the change is left."""
+    if isinstance(change, EndpointChange):
+        held = held_endpoint(observed, change.address, change.port)
+        if held is None or change.original is None:
+            return held is change.original
+        return same_but_id(held, change.original)
+    if isinstance(change, CopyChange):
+        return held_copy(change, observed) is None
+    names = interface_names(observed)
+    metrics = [r.metric for r in observed.routes if same_route(change, r, names.get(r.ifindex))]
+    return change.original.metric in metrics and not set(metrics) & set(change.applied)
+
+
+_KINDS: dict[str, type[Change]] = {
+    "endpoints": EndpointChange,
+    "routes": RouteChange,
+    "copies": CopyChange,
+}
+
+
+def to_json(changes: list[Change]) -> dict[str, list[dict[str, Any]]]:
+    """Lists of plain values by kind."""
+    return {
+        name: [asdict(c, dict_factory=_plain) for c in changes if isinstance(c, kind)]
+        for name, kind in _KINDS.items()
+    }
+
+
+def _plain(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {key: sorted(v) if isinstance(v, frozenset) else v for key, v in items}
+
+
+def from_json(data: dict[str, Any]) -> list[Change]:
+    """The inverse of to_json(). Raises KeyError or TypeError for anything else."""
+    return [
+        *(EndpointChange(**_with(c, "original", _endpoint)) for c in data["endpoints"]),
+        *(RouteChange(**_with(c, "original", _route)) for c in data["routes"]),
+        *(CopyChange(**_with(c, "route", _route)) for c in data["copies"]),
+    ]
+
+
+def _with(data: dict[str, Any], key: str, make: Any) -> dict[str, Any]:
+    return {**data, key: make(data[key])}
+
+
+def _endpoint(data: dict[str, Any] | None) -> Endpoint | None:
+    return data and Endpoint(**{**data, "flags": frozenset(data["flags"])})  # type: ignore[return-value]
+
+
+def _route(data: dict[str, Any]) -> Route:
+    return Route(**data)

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Routes: what moves in which table, and copies in front of what can't be moved."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from omrfast.core.expect import expected
+from omrfast.core.operations import (
+    PROTOCOL_RA,
+    CopyRoute,
+    Observed,
+    Operation,
+    Route,
+    SetMetric,
+    WithdrawRoute,
+    copied,
+)
+from omrfast.core.plan import EMPTY, Binding, learn, plan
+from omrfast.core.state import Wish
+from omrfast.core.wish import PENALTY_DEGRADED, PENALTY_DOWN
+
+ONE = Route(4, "default", 2, "10.1.0.1", 100)
+TWO = Route(4, "default", 3, "10.2.0.1", 200)
+RA_ONE = Route(6, "default", 2, "fe80::1", 1024, protocol=PROTOCOL_RA)
+RA_TWO = Route(6, "default", 3, "fe80::2", 1024, protocol=PROTOCOL_RA)
+PATHS = tuple(
+    Binding(name, index, address, frozenset({address}))
+    for name, index, address in (("one", 2, "10.1.0.2"), ("two", 3, "10.2.0.2"))
+)
+UP = Wish(present=True, backup=False, penalty=0)
+DOWN = Wish(present=False, penalty=PENALTY_DOWN)
+DEGRADED = Wish(present=True, backup=True, penalty=PENALTY_DEGRADED)
+
+
+def operations(
+    routes: tuple[Route, ...], one: Wish, two: Wish, found: tuple[Route, ...] | None = None
+) -> list[Operation]:
+    """``found``: the routes before anything was changed."""
+    baseline = learn(EMPTY, PATHS, Observed((), found or routes))
+    steps = plan(PATHS, {"one": one, "two": two}, baseline, Observed((), routes))
+    return [operation for _, operation in steps]
+
+
+def settled(routes: tuple[Route, ...], one: Wish, two: Wish) -> tuple[Route, ...]:
+    """The routes after one pass."""
+    observed = Observed((), routes)
+    for operation in operations(routes, one, two):
+        observed = expected(observed, operation)
+    return observed.routes
+
+
+def best(routes: tuple[Route, ...]) -> Route:
+    """Where a new connection goes, in a group of competing routes."""
+    return min(routes, key=lambda route: route.metric)
+
+
+def test_every_table_with_an_alternative_is_moved() -> None:
+    other = tuple(replace(route, table=77) for route in (ONE, TWO))
+    assert set(operations((ONE, TWO, *other), DOWN, UP)) == {
+        SetMetric(route, 100 + PENALTY_DOWN) for route in (ONE, other[0])
+    }
+
+
+def test_the_only_route_of_a_table_is_left() -> None:
+    own = replace(ONE, table=101)
+    twin = replace(own, gateway="10.1.0.9")
+    assert operations((own,), DOWN, UP) == []
+    assert operations((own, twin), DOWN, UP) == [], "both are of the same device"
+    server = replace(ONE, destination="203.0.113.10/32")
+    assert operations((server, TWO), DOWN, UP) == [], "another destination is no alternative"
+
+
+def test_a_route_comes_back_when_its_alternative_goes() -> None:
+    moved = replace(ONE, metric=100 + PENALTY_DOWN)
+    assert operations((moved,), DOWN, UP, found=(ONE, TWO)) == [SetMetric(moved, 100)]
+
+
+def test_a_configured_metric_is_for_the_main_table() -> None:
+    named = (replace(PATHS[0], metric=10), PATHS[1])
+    routes = (ONE, TWO, replace(ONE, table=77), replace(TWO, table=77))
+    baseline = learn(EMPTY, named, Observed((), routes))
+    steps = plan(named, {"one": UP, "two": UP}, baseline, Observed((), routes))
+    assert steps == (("one", SetMetric(ONE, 10)),)
+
+
+def test_a_copy_is_put_in_front_of_an_advertised_route_and_withdrawn() -> None:
+    copy = CopyRoute(RA_TWO, 1023)
+    assert operations((RA_ONE, RA_TWO), DOWN, UP) == [copy]
+    assert operations((RA_ONE, RA_TWO, copied(copy)), DOWN, UP) == []
+    assert operations((RA_ONE, RA_TWO, copied(copy)), UP, UP) == [WithdrawRoute(copied(copy))]
+    assert operations((RA_ONE, RA_TWO), UP, UP) == []
+    assert operations((RA_ONE,), DOWN, UP) == [], "there is none to copy"
+
+
+def test_no_copy_where_the_good_route_is_in_front_already() -> None:
+    static = replace(RA_TWO, protocol=4, metric=200)
+    assert operations((RA_ONE, static), DOWN, UP) == []
+    behind = replace(static, metric=2000)
+    assert operations((RA_ONE, behind), DOWN, UP) == [CopyRoute(behind, 1023)]
+    assert operations((RA_ONE, static), UP, DOWN) == [SetMetric(static, 200 + PENALTY_DOWN)]
+
+
+def test_the_copy_follows_the_better_path() -> None:
+    first = copied(CopyRoute(RA_TWO, 1023))
+    steps = operations((RA_ONE, RA_TWO, first), UP, DOWN)
+    assert steps == [CopyRoute(RA_ONE, 1022), WithdrawRoute(first)], "no moment without"
+    renumbered = replace(RA_TWO, gateway="fe80::9")
+    steps = operations((RA_ONE, renumbered, first), DOWN, UP)
+    assert steps == [CopyRoute(renumbered, 1022), WithdrawRoute(first)]
+
+
+def test_what_is_taken_is_not_taken_again() -> None:
+    stranger = Route(6, "default", 9, "fe80::7", 1023)
+    assert operations((RA_ONE, RA_TWO, stranger), DOWN, UP) == [CopyRoute(RA_TWO, 1022)]
+    full = replace(RA_ONE, metric=1)
+    assert operations((full, RA_TWO), DOWN, UP) == [], "there is no lesser metric"
+
+
+wish = st.sampled_from([UP, DOWN, DEGRADED])
+group = st.lists(
+    st.builds(
+        Route,
+        st.just(6),
+        st.just("default"),
+        st.sampled_from([2, 3]),
+        st.sampled_from(["fe80::1", "fe80::2"]),
+        st.integers(100, 4000),
+        protocol=st.sampled_from([4, PROTOCOL_RA]),
+    ),
+    min_size=1,
+    max_size=5,
+    unique_by=(lambda r: r.metric, lambda r: (r.ifindex, r.gateway, r.protocol)),
+)
+
+
+@given(group, wish, wish)
+def test_new_connections_take_a_best_path_after_one_pass(
+    routes: list[Route], one: Wish, two: Wish
+) -> None:
+    after = settled(tuple(routes), one, two)
+    penalties = {2: one.penalty or 0, 3: two.penalty or 0}
+    assert penalties[best(after).ifindex] == min(penalties[r.ifindex] for r in routes)
+    assert {r for r in routes if r.advertised} <= set(after)
