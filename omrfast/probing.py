@@ -8,6 +8,7 @@ import errno
 import importlib
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 from omrfast.core.config import Config
 from omrfast.core.discover import gateways
@@ -34,6 +35,9 @@ _NO_WAY = frozenset(
 PROBERS = {
     ProbeKind.ICMP: ("omrfast.probe.icmp", "IcmpProber"),
     ProbeKind.TCP: ("omrfast.probe.tcp", "TcpProber"),
+    ProbeKind.HTTP: ("omrfast.probe.http", "HttpProber"),
+    ProbeKind.HTTPS: ("omrfast.probe.http", "HttpsProber"),
+    ProbeKind.DNS: ("omrfast.probe.dns", "DnsProber"),
 }
 """Module and class of each kind's Prober, which takes the loop and the listener. Imported when a
 target of the kind is there, and not when it is asked: importing takes time."""
@@ -66,8 +70,16 @@ class Probing:
         self._targets: dict[str, dict[str, Target]] = {}
 
     def configure(self, config: Config) -> None:
-        """Other servers and probes from now on."""
+        """Other servers and probes from now on; certificates are read anew."""
         self._config = config
+        secure = self._probers.pop(ProbeKind.HTTPS, None)
+        if secure is not None:
+            secure.close()
+        resolvers = self._resolvers()
+        self._paths = {
+            name: (replace(path, resolvers=resolvers), near)
+            for name, (path, near) in self._paths.items()
+        }
         self._tell()
 
     def bind(
@@ -78,10 +90,11 @@ class Probing:
             self._forget(name)
             self._targets.pop(name, None)
         paths = {}
+        resolvers = self._resolvers()
         for name, binding in bindings.items():
             six = ":" in binding.address
             source4, source6 = (None, binding.address) if six else (binding.address, None)
-            path = ProbePath(name, names[name], source4, source6)
+            path = ProbePath(name, names[name], source4, source6, resolvers)
             if name in self._paths and self._paths[name][0] != path:
                 self._forget(name)
             paths[name] = (path, gateways(seen, binding))
@@ -95,14 +108,19 @@ class Probing:
             self._peers = found
             self._tell()
 
+    def _resolvers(self) -> tuple[str, ...]:
+        """Whom the operator asks for names over every path."""
+        probes = (probe for probe in self._config.probes if probe.kind is ProbeKind.DNS)
+        return tuple(dict.fromkeys(probe.target for probe in probes))
+
     def _tell(self) -> None:
         """Tell the core of every path whose targets are others than before."""
         for name, (path, near) in self._paths.items():
             address = path.source6 or path.source4 or ""
             targets = available(self._config, address, self._peers, near)
             by_key = {target.key: target for target in targets}
+            self._prepare({target.kind for target in targets})
             if by_key != self._targets.get(name):
-                self._prepare({target.kind for target in targets})
                 self._targets[name] = by_key
                 self._changed(TargetsChanged(name, targets))
 
@@ -121,7 +139,7 @@ class Probing:
     def send(self, order: ProbeOrder) -> None:
         """Ask one target. Nothing happens if path or target are gone meanwhile."""
         target = self._targets.get(order.path, {}).get(order.target)
-        if target is not None and target.kind in self._probers:
+        if target is not None:
             path, _ = self._paths[order.path]
             self._probers[target.kind].send(path, target)
 

@@ -27,6 +27,11 @@ class ProbePath:
     resolvers: tuple[str, ...] = ()
     """Addresses of resolvers to ask for names over this path; see resolve.py."""
 
+    @property
+    def version(self) -> int:
+        """The IP version of names: 6 if the path has an address of IPv6 only, else 4."""
+        return 6 if self.source6 is not None and self.source4 is None else 4
+
 
 class ProbeListener(Protocol):
     """Who is told. Called on the event loop; never before send() has returned.

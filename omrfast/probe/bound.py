@@ -16,6 +16,7 @@ import ipaddress
 import os
 import socket
 import struct
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -29,6 +30,11 @@ _EXTENDED = struct.Struct("=IBBBBII")
 Behind it stands the sockaddr of who sent the error."""
 _TCP_INFO_RTT = 68
 """Offset of tcpi_rtt, microseconds, in struct tcp_info (linux/tcp.h)."""
+
+_SO_TIMESTAMPNS = 35
+_TIMESPEC = struct.Struct("@ll")
+ANCILLARY = socket.CMSG_SPACE(_TIMESPEC.size)
+"""Room for the kernel's time stamp, for recvmsg()."""
 
 SockAddr = tuple[str, int] | tuple[str, int, int, int]
 
@@ -146,6 +152,27 @@ def _offender(raw: bytes) -> str:
     if family == socket.AF_INET:
         return socket.inet_ntop(socket.AF_INET, raw[4:8])
     return socket.inet_ntop(socket.AF_INET6, raw[8:24])
+
+
+def stamp_arrivals(opened: socket.socket) -> None:
+    """Have the kernel stamp what arrives, for arrival()."""
+    opened.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+
+
+def arrival(ancillary: list[tuple[int, int, bytes]]) -> float:
+    """CLOCK_MONOTONIC seconds of a packet's arrival, from the kernel's CLOCK_REALTIME stamp.
+
+    Both clocks are read now and the packet's age is taken off; a step of the wall clock in
+    between would make that age absurd, and then it counts as none.
+    """
+    now, wall = time.monotonic(), time.time()
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS and len(data) >= _TIMESPEC.size:
+            seconds, nanoseconds = _TIMESPEC.unpack_from(data)
+            age: float = wall - (seconds + nanoseconds / 1e9)
+            if 0 <= age < 5:
+                return now - age
+    return now
 
 
 def refusal(opened: socket.socket, address: str, code: int) -> ProbeFailure:

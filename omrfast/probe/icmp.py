@@ -16,7 +16,6 @@ import ipaddress
 import os
 import secrets
 import socket
-import struct
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
@@ -24,11 +23,8 @@ from dataclasses import dataclass, field
 from omrfast.core.types import Target
 from omrfast.probe import icmp_packet as packet
 from omrfast.probe.base import ProbeListener, ProbePath
-from omrfast.probe.bound import open_socket, sockaddr
+from omrfast.probe.bound import ANCILLARY, arrival, open_socket, sockaddr, stamp_arrivals
 
-_SO_TIMESTAMPNS = 35
-_TIMESPEC = struct.Struct("@ll")
-_ANCILLARY = socket.CMSG_SPACE(_TIMESPEC.size)
 _REMEMBERED = 30.0
 """Seconds after which a probe without an answer is forgotten."""
 _FULL = (errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM)
@@ -55,7 +51,7 @@ def _open(path: ProbePath, version: int) -> _Channel:
     try:
         identifier = secrets.randbelow(0x10000)
         packet.attach_filter(opened, version, identifier)
-        opened.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        stamp_arrivals(opened)
     except OSError:
         opened.close()
         raise
@@ -124,13 +120,13 @@ class IcmpProber:
     def _readable(self, channel: _Channel) -> None:
         for _ in range(64):  # then let the loop breathe
             try:
-                data, ancillary, _flags, sender = channel.socket.recvmsg(2048, _ANCILLARY)
+                data, ancillary, _flags, sender = channel.socket.recvmsg(2048, ANCILLARY)
             except (BlockingIOError, InterruptedError):
                 return
             except OSError:
                 # ENETDOWN: the device went. The next send() meets the same and reports it.
                 return
-            self._received(channel, data, sender[0], _arrival(ancillary))
+            self._received(channel, data, sender[0], arrival(ancillary))
 
     def _received(self, channel: _Channel, data: bytes, sender: str, at: float) -> None:
         answer = packet.parse(channel.family, data)
@@ -172,19 +168,3 @@ class IcmpProber:
         """Drop all sockets; nothing is reported from then on."""
         for key in list(self._channels):
             self._drop(key)
-
-
-def _arrival(ancillary: list[tuple[int, int, bytes]]) -> float:
-    """CLOCK_MONOTONIC seconds of a packet's arrival, from the kernel's CLOCK_REALTIME stamp.
-
-    Both clocks are read now and the packet's age is taken off; a step of the wall clock in
-    between would make that age absurd, and then it counts as none.
-    """
-    now, wall = time.monotonic(), time.time()
-    for level, kind, data in ancillary:
-        if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS and len(data) >= _TIMESPEC.size:
-            seconds, nanoseconds = _TIMESPEC.unpack_from(data)
-            age: float = wall - (seconds + nanoseconds / 1e9)
-            if 0 <= age < 5:
-                return now - age
-    return now

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import time
 
 from omrfast.core.types import Origin, ProbeKind, Target
@@ -29,6 +31,26 @@ def service(kind, address, timeout=10.0, **expected):
     kind = ProbeKind(kind)
     key = f"{kind} {address}"
     return Target(key, kind, address, Origin.SERVICE, key, timeout=timeout, **expected)
+
+
+def bound_sockets():
+    """Devices of this process's sockets that are bound to one."""
+    devices = []
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            copy = os.dup(int(name))
+        except OSError:
+            continue
+        try:
+            opened = socket.socket(fileno=copy)
+        except OSError:  # no socket
+            os.close(copy)
+            continue
+        with opened:
+            device = opened.getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, 16)
+        if device.strip(b"\0"):
+            devices.append(device.strip(b"\0").decode())
+    return devices
 
 
 class Listener:

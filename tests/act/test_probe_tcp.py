@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import os
 import socket
 import threading
 import time
@@ -16,7 +15,7 @@ from omrfast.probe.base import ProbePath
 from omrfast.probe.tcp import TcpProber
 
 from .conftest import SERVER4, SERVER6, poll, run
-from .probes import GATEWAY, WAN1, WAN2, outcome, place, probing, service
+from .probes import GATEWAY, WAN1, WAN2, bound_sockets, outcome, place, probing, service
 
 SERVER = {4: SERVER4, 6: SERVER6}
 PORT = 4430
@@ -217,12 +216,10 @@ def test_what_is_dropped_leaves_no_task_and_no_file(lab, end):
         f"tcp dport {PORT} drop; }}; }}"))  # fmt: skip
 
     async def body(prober, listener):
-        loop = asyncio.get_running_loop()
-        before = set(os.listdir("/proc/self/fd"))
         for path in (WAN1, WAN2):
             prober.send(path, tcp(SERVER4, timeout=5))
             prober.send(path, tcp(SERVER6, timeout=5))
-        while len(set(os.listdir("/proc/self/fd"))) < len(before) + 4:
+        while len(bound_sockets()) < 4:
             await asyncio.sleep(0.005)
         prober.send(WAN1, tcp(GATEWAY[4], timeout=5))  # one that has not begun
         if end == "forget":
@@ -232,8 +229,8 @@ def test_what_is_dropped_leaves_no_task_and_no_file(lab, end):
             prober.close()
         for _ in range(3):
             await asyncio.sleep(0)
-        assert asyncio.all_tasks(loop) == {asyncio.current_task()}
-        assert len(set(os.listdir("/proc/self/fd"))) == len(before)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        assert bound_sockets() == []
         assert listener.heard == []
 
     probing(lab, TcpProber, body)
