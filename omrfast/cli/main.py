@@ -20,7 +20,20 @@ from omrfast.cli.common import CONFIG_VARIABLE, FAILED, USAGE
 from omrfast.configfile import DEFAULT_CONFIG
 from omrfast.core.config import ConfigError
 
-COMMANDS = ("run", "status", "flows", "events", "check", "detach", "restore", "replay", "lab")
+COMMANDS = (
+    "run",
+    "status",
+    "explain",
+    "path",
+    "flows",
+    "events",
+    "check",
+    "detach",
+    "restore",
+    "replay_journal",
+    "replay",
+    "lab",
+)
 DEBUG_VARIABLE = "OMRFAST_DEBUG"
 
 

@@ -38,7 +38,8 @@ _SIZES = {"B": 1, "KB": 1_000, "MB": 1_000_000, "GB": 1_000_000_000}
 _IFNAMSIZ = 16
 
 
-def _duration(value: object) -> float:
+def duration(value: object) -> float:
+    """Seconds of a text such as "250ms". Raises ValueError, whose text says what to write."""
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if match is None or float(match[1]) == 0:
         raise ValueError('a duration above 0 with its unit, such as "250ms" or "5s"')
@@ -166,14 +167,14 @@ _AGENT: _Readers = {
     "quorum": _ratio,
 }
 _QUALITY: _Readers = {
-    "max_rtt": _duration,
-    "max_p99": _duration,
+    "max_rtt": duration,
+    "max_p99": duration,
     "max_rise": _factor(1.1, 1000),
     "max_loss": _ratio,
-    "max_jitter": _duration,
-    "hold": _duration,
-    "recover_after": _duration,
-    "half_life": _duration,
+    "max_jitter": duration,
+    "hold": duration,
+    "recover_after": duration,
+    "half_life": duration,
 }
 _PATH: _Readers = {
     "name": _name,
@@ -182,7 +183,7 @@ _PATH: _Readers = {
     "role": _choice(*Role),
     "metric": _integer(1, 9_999),
     "objective": _choice(*Objective),
-    "probe_interval": _duration,
+    "probe_interval": duration,
     "probe_budget": _size,
     **_QUALITY,
 }
@@ -191,8 +192,8 @@ _PROBE: _Readers = {
     "name": _name,
     "kind": _choice(*ProbeKind),
     "target": _text,
-    "interval": _duration,
-    "timeout": _duration,
+    "interval": duration,
+    "timeout": duration,
     "weight": _factor(0.01, 100),
     "expect_status": _integer(100, 599),
     "expect_text": _text,
@@ -207,7 +208,7 @@ _PROBE_TARGETS: Mapping[ProbeKind, Callable[[object], str]] = {
 }
 _TUNING: _Readers = {
     "stale_loss_cnt": _integer(1, 255),
-    "rto_min": _duration,
+    "rto_min": duration,
     "send_buffer": _size,
 }
 _JOURNAL: _Readers = {"size": _size}

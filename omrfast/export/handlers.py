@@ -5,6 +5,7 @@ status             → status_json()
 health             → health_json()
 flows {"top": N}   → [flow_json()], most bytes first
 events             → [event_json()], oldest first
+explain, override  → see desk.py
 follow             → stream of event_json(): the kept ones, then those to come
 """
 

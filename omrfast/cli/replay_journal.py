@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`omrfast replay-journal`: recorded measurements through the policy again."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omrfast.cli.common import FAILED, FINE, Subparsers, add_json, clock_time, duration, print_json
+
+if TYPE_CHECKING:
+    from omrfast.core.config import Config
+    from omrfast.core.recording import Compared, Segment
+    from omrfast.store.journal_format import Recording
+
+Json = dict[str, Any]
+
+_DESCRIPTION = """Feed recorded measurements through the policy and show what it decides, and how
+that differs from what was decided then. FILE is a file of the journal, the journal's folder
+(state_dir/journal), or what `omrfast run --record` wrote; each may be packed by gzip. With
+--config the limits, the objective and the roles are those of that configuration, for paths of the
+same name (without [[path]]: its [quality] for all).
+
+The measurements stay as they were recorded: what another decision would have done to the traffic
+is not known, and a decision can fall at no other instants than those of recorded inputs."""
+
+_MARKS = {"same": " ", "moved": "~", "new": "+", "missing": "-"}
+_LEGEND = "~ at another time   + not decided then   - decided then, not now"
+
+
+def register(subparsers: Subparsers, parents: Sequence[argparse.ArgumentParser]) -> None:
+    parser = subparsers.add_parser(
+        "replay-journal",
+        parents=parents,
+        help="recorded measurements through the policy again",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("file", metavar="FILE", help="a journal, its folder, or a --record file")
+    parser.add_argument("-v", "--verbose", action="store_true", help="suspicions, too")
+    add_json(parser)
+    parser.set_defaults(handler=handle)
+
+
+def _replayed(
+    recording: Recording, config: Config | None, everything: bool
+) -> Iterator[tuple[Segment, tuple[Compared, ...]]]:
+    """Each segment with its decisions beside the recorded ones."""
+    from omrfast.core.recording import compare, replay, told
+
+    count = len(recording.segments)
+    for number, segment in enumerate(recording.segments, 1):
+        if count > 1 and sys.stderr.isatty():
+            print(f"\rsegment {number} of {count}\033[K", end="", file=sys.stderr, flush=True)
+        then, now = segment.decisions, replay(segment, config)
+        if not everything:
+            then, now = told(then), told(now)
+        yield segment, compare(then, now)
+    if count > 1 and sys.stderr.isatty():
+        print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+
+def _segment_json(segment: Segment, compared: Sequence[Compared]) -> Json:
+    return {
+        "begins": segment.wall,
+        "seconds": round(segment.ended - segment.begun, 6),
+        "inputs": len(segment.inputs),
+        "paths": [record.config.name for record in segment.state.paths],
+        "decisions": [_decision_json(segment, entry) for entry in compared],
+    }
+
+
+def _decision_json(segment: Segment, entry: Compared) -> Json:
+    decision, found = entry.decision, entry.decision.evidence
+    then = entry.recorded_at
+    return {
+        "at": segment.wall + decision.at - segment.begun,
+        "seconds": round(decision.at - segment.begun, 6),
+        "path": decision.path or None,
+        "server": decision.server or None,
+        "before": decision.before,
+        "state": decision.state,
+        "reason": decision.reason,
+        "evidence": found
+        and {
+            "what": found.what,
+            "measured": found.measured,
+            "limit": found.limit,
+            "sign_s": None if found.sign_at is None else round(decision.at - found.sign_at, 6),
+        },
+        "compared": entry.match,
+        "recorded_seconds": None if then is None else round(then - segment.begun, 6),
+    }
+
+
+def _print_segment(number: int, segment: Segment, compared: Sequence[Compared]) -> None:
+    paths = ", ".join(record.config.name for record in segment.state.paths)
+    length = duration(segment.ended - segment.begun)
+    inputs = f"{len(segment.inputs):,} inputs"
+    print(f"segment {number}: {clock_time(segment.wall)}, {length}, {inputs}, paths {paths}")
+    for entry in compared:
+        print(_line(segment, entry))
+    if not compared:
+        print("    no decision")
+
+
+def _line(segment: Segment, entry: Compared) -> str:
+    decision = entry.decision
+    who = decision.path or f"server {decision.server}"
+    at = f"{decision.at - segment.begun:8.3f} s"
+    change = f"{decision.before} -> {decision.state}"
+    words = [f"{_MARKS[entry.match]} {at}", f"{who:8}", f"{change:24}", decision.reason]
+    found = decision.evidence
+    if found is not None and found.sign_at is not None:
+        words.append(f"(first sign {(decision.at - found.sign_at) * 1e3:.0f} ms before)")
+    if entry.recorded_at is not None and entry.recorded_at != decision.at:
+        words.append(f"[then at {entry.recorded_at - segment.begun:.3f} s]")
+    return "  ".join(words)
+
+
+def handle(args: argparse.Namespace) -> int:
+    from omrfast.configfile import load_config
+    from omrfast.store.journal_format import read
+
+    config = load_config(args.config) if args.config else None
+    recording = read(Path(args.file))
+    replayed = _replayed(recording, config, args.verbose)
+    if args.json:
+        segments = [_segment_json(segment, compared) for segment, compared in replayed]
+        print_json({"file": args.file, "segments": segments, "problems": recording.problems})
+    else:
+        marks = set()
+        for number, (segment, compared) in enumerate(replayed, 1):
+            _print_segment(number, segment, compared)
+            marks |= {entry.match for entry in compared}
+        if marks - {"same"}:
+            print(_LEGEND)
+    for problem in recording.problems:
+        print(f"omrfast: {problem}", file=sys.stderr)
+    return FAILED if recording.problems else FINE
