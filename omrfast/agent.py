@@ -18,12 +18,13 @@ from omrfast.act.apply import Actuator
 from omrfast.act.errors import ActionError
 from omrfast.core.config import Config, ConfigError
 from omrfast.core.operations import Observed
-from omrfast.core.state import ServersChanged, Walked
+from omrfast.core.state import CoreState, ServersChanged, Walked
 from omrfast.core.views import FlowView, Snapshot
 from omrfast.dataplane.loader import open_dataplane
 from omrfast.exclusive import NamespaceLock
 from omrfast.export.board import Board
 from omrfast.export.control import ControlServer
+from omrfast.export.desk import Desk
 from omrfast.export.handlers import control_handlers
 from omrfast.export.prometheus import MetricsServer
 from omrfast.meter import Meter
@@ -33,6 +34,7 @@ from omrfast.pulse import Pulse
 from omrfast.reconcile import Reconciler
 from omrfast.store.journal import Recorder
 from omrfast.store.ledger import Ledger, LedgerError
+from omrfast.store.overrides import Overrides
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +55,7 @@ class AgentError(Exception):
 class Agent:
     """One agent in the network namespace of its process."""
 
+    _desk: Desk
     _recorder: Recorder
     _reconciler: Reconciler
     _meter: Meter
@@ -97,9 +100,18 @@ class Agent:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
         loop.add_signal_handler(signal.SIGHUP, self._hangup)
+        self._desk = Desk(
+            Overrides(self._config.agent.state_dir),
+            state=self._live_state,
+            take=lambda event: self._pulse.take(event),
+            clock=loop.time,
+        )
         control = ControlServer(
             self._config.agent.run_dir,
-            control_handlers(self._answer, self._flows, self._board.events),
+            {
+                **control_handlers(self._answer, self._flows, self._board.events),
+                **self._desk.handlers(),
+            },
         )
         await control.start()
         try:
@@ -160,6 +172,7 @@ class Agent:
         self._closers.append(self._probing.close)
         self._tell_servers()
         await self._bind(observed)
+        self._desk.take_up(self._pulse.state)
         self._ready.set()
         loop.add_reader(self._meter.event_fd, self._ring)
         self._closers.append(self._stop_ring)
@@ -233,6 +246,10 @@ class Agent:
 
     def _changed(self, event: watch.Event) -> None:
         """A link that goes is proof by itself; all the rest can wait until it has settled."""
+        if isinstance(event, watch.NeighbourFailed):
+            for proof in self._places.neighbour_failed(event.index, event.address):
+                self._pulse.take(proof)
+            return
         if isinstance(event, watch.LinkEvent) and not event.up:
             why = "is gone" if event.removed else "is down or has no carrier"
             for change in self._places.link_down(event.index, f"interface {event.name} {why}"):
@@ -307,6 +324,10 @@ class Agent:
         self._board.agent(f"reloaded {config.source}")
 
     # --- what is shown ---------------------------------------------------------------------------
+
+    async def _live_state(self) -> CoreState:
+        await self._ready.wait()
+        return self._pulse.state
 
     async def _answer(self) -> Snapshot:
         await self._ready.wait()
