@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from omrfast.core.config import Config, PathConfig
-from omrfast.core.discover import bind, discover
+from omrfast.core.discover import bind, discover, gateways
 from omrfast.core.operations import Observed
 from omrfast.core.plan import Binding
-from omrfast.core.state import LinkChanged, Wish
+from omrfast.core.state import LinkChanged, PathProof, Wish
 from omrfast.core.types import Role
 
 log = logging.getLogger(__name__)
@@ -27,6 +27,7 @@ class Places:
     def __init__(self) -> None:
         self.bindings: dict[str, Binding] = {}
         """A path that is nowhere keeps its last place: what it left there is to be undone."""
+        self._gateways: dict[str, tuple[str, ...]] = {}
         self._missing: dict[str, str] = {}
         self._retired: dict[str, tuple[PathConfig, Binding]] = {}
 
@@ -82,6 +83,7 @@ class Places:
         found, self._missing = bind(paths, observed, create=create, before=self.bindings)
         kept = {name: b for name, b in self.bindings.items() if name in self._missing}
         self.bindings = kept | found
+        self._gateways = {name: gateways(observed, b) for name, b in found.items()}
         devices = {device.index: device for device in observed.interfaces}
         measured = {
             name: (b.ifindex, devices[b.ifindex].name, devices[b.ifindex].arphrd)
@@ -103,6 +105,15 @@ class Places:
             if binding.ifindex == index and name not in self._missing:
                 self._missing[name] = text
                 yield LinkChanged(name, False, text)
+
+    def neighbour_failed(self, index: int, address: str) -> Iterator[PathProof]:
+        """The paths through that device whose gateway it is: nothing can leave on them."""
+        for name, binding in self.bindings.items():
+            if binding.ifindex == index and address in self._gateways.get(name, ()):
+                text = f"gateway {address} does not answer ARP"
+                if ":" in address:
+                    text = f"gateway {address} does not answer neighbour solicitations"
+                yield PathProof(name, text)
 
     # --- for the reconciler ---------------------------------------------------------------------
 

@@ -97,7 +97,8 @@ class Kernel:
     ) -> tuple[Observed, tuple[tuple[Route, str], ...]]:
         """What look() sees and the endpoints; the routes that can't be moved, with the reason."""
         interfaces, table = self.look(paths, server_addresses)
-        observed = Observed(self.endpoints.list(), table.routes, interfaces)
+        shared = tuple(route for route, _ in table.unmanaged)
+        observed = Observed(self.endpoints.list(), table.routes, interfaces, shared)
         return observed, table.unmanaged
 
     def do(self, op: Operation) -> None:

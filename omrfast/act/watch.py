@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Changes of links, addresses and routes as the kernel tells them (rtnetlink groups).
+"""Changes of links, addresses, routes and neighbours as the kernel tells them (rtnetlink groups).
 
 Only what this package acts on becomes an event; the rest is dropped after a look at its header.
 """
@@ -12,18 +12,25 @@ import errno
 import logging
 import os
 import socket
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from omrfast.act.interfaces import RTM_GETADDR, RTM_GETLINK, parse_address, parse_link
-from omrfast.act.netlink import messages
+from omrfast.act.netlink import attributes, messages
 from omrfast.act.routes import RTM_DELROUTE, RTM_NEWROUTE, parse_route
 
 RTM_NEWLINK, RTM_DELLINK = RTM_GETLINK - 2, RTM_GETLINK - 1
 RTM_NEWADDR, RTM_DELADDR = RTM_GETADDR - 2, RTM_GETADDR - 1
 
-_GROUPS = 0x1 | 0x10 | 0x40 | 0x100 | 0x400
-"""RTMGRP_LINK, IPV4_IFADDR, IPV4_ROUTE, IPV6_IFADDR, IPV6_ROUTE."""
+RTM_NEWNEIGH = 28
+NUD_FAILED = 0x20
+NDA_DST = 1
+_NDMSG = struct.Struct("=BxxxiHBB")
+"""struct ndmsg (linux/neighbour.h): family, interface index, state, flags, type."""
+
+_GROUPS = 0x1 | 0x4 | 0x10 | 0x40 | 0x100 | 0x400
+"""RTMGRP_LINK, NEIGH, IPV4_IFADDR, IPV4_ROUTE, IPV6_IFADDR, IPV6_ROUTE."""
 _RECEIVE_BYTES = 1 << 16
 
 _log = logging.getLogger(__name__)
@@ -67,11 +74,28 @@ class RouteEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class NeighbourFailed:
+    """Nobody has answered the kernel's questions (ARP, NDP) for the link-layer address of a next
+    hop: nothing can be sent to it."""
+
+    index: int
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
 class Overrun:
     """Events were lost: observe everything anew."""
 
 
-Event = LinkEvent | AddressEvent | RouteEvent | Overrun
+Event = LinkEvent | AddressEvent | RouteEvent | NeighbourFailed | Overrun
+
+
+def _neighbour(body: memoryview) -> NeighbourFailed | None:
+    family, index, state, _flags, _type = _NDMSG.unpack_from(body)
+    if state != NUD_FAILED or family not in (socket.AF_INET, socket.AF_INET6):
+        return None
+    address = dict(attributes(body[_NDMSG.size :])).get(NDA_DST)
+    return None if address is None else NeighbourFailed(index, socket.inet_ntop(family, address))
 
 
 def parse(kind: int, body: memoryview) -> Event | None:
@@ -87,6 +111,8 @@ def parse(kind: int, body: memoryview) -> Event | None:
         if entry is None or (kind == RTM_NEWADDR and not entry.usable):
             return None
         return AddressEvent(entry.index, entry.address, kind == RTM_DELADDR)
+    if kind == RTM_NEWNEIGH:
+        return _neighbour(body)
     if kind in (RTM_NEWROUTE, RTM_DELROUTE):
         raw = parse_route(body)
         if raw is None:

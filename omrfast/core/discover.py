@@ -85,6 +85,10 @@ def bind(
         else:
             if not device.up:
                 missing[path.name] = f"interface {path.interface} is down or has no carrier"
+            routed = _routed(observed, device.index, address)
+            had = old is not None and old.routed and _family(old.address) == _family(address)
+            if had and not routed and device.up:
+                missing[path.name] = f"no route leads through {path.interface} any more"
             lost = (old.addresses | old.former) - everywhere if old else frozenset[str]()
             bindings[path.name] = Binding(
                 path.name,
@@ -94,8 +98,17 @@ def bind(
                 former=lost,
                 create=create,
                 metric=path.metric,
+                routed=routed or had,
             )
     return bindings, missing
+
+
+def _routed(observed: Observed, index: int, address: str) -> bool:
+    """Whether a route leads through the device; one with several next hops may do so."""
+    family = _family(address)
+    return any(r.ifindex == index and r.family == family for r in observed.routes) or any(
+        r.family == family for r in observed.shared
+    )
 
 
 def _is_link_local(address: str) -> bool:

@@ -81,6 +81,8 @@ class Observed:
     endpoints: tuple[Endpoint, ...] = ()
     routes: tuple[Route, ...] = ()
     interfaces: tuple[Interface, ...] = ()
+    shared: tuple[Route, ...] = ()
+    """Routes with several next hops: of no single device, and not moved."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,8 @@ class Binding:
     create: bool = False
     """The configuration names the path: make an endpoint for ``address`` if there is none."""
     metric: int | None = None
+    routed: bool = False
+    """It has or had a route to ``default`` or to a server, of the family of ``address``."""
 
 
 @dataclass(frozen=True, slots=True)

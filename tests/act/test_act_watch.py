@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import subprocess
 import time
 
 import pytest
 
-from omrfast.act.watch import AddressEvent, LinkEvent, Overrun, RouteEvent, Watch
+from omrfast.act.watch import AddressEvent, LinkEvent, NeighbourFailed, Overrun, RouteEvent, Watch
 
 
 def watching(lab, body):
@@ -108,5 +109,23 @@ def test_an_overrun_is_told(lab):
         lab.router.ip("addr", "add", "192.0.2.7/32", "dev", "wan1")
         event = AddressEvent(lab.index("wan1"), "192.0.2.7", False)
         await expect(event, equals(event))
+
+    watching(lab, body)
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_gateway_that_nobody_answers_for(lab, family):
+    """The carrier's box is gone, the link is not: the kernel asks three times, a second apart."""
+    gateway = {4: "10.77.1.1", 6: "fd77:1::1"}[family]
+    length = {4: "24", 6: "64"}[family]
+    lab.server.ip("addr", "del", f"{gateway}/{length}", "dev", "up1")
+    kind = {4: socket.AF_INET, 6: socket.AF_INET6}[family]
+
+    async def body(expect, _heard):
+        with socket.socket(kind, socket.SOCK_DGRAM) as sender:
+            sender.sendto(b"?", ({4: "203.0.113.9", 6: "2001:db8::9"}[family], 9))
+            event = NeighbourFailed(lab.index("wan1"), gateway)
+            told = await expect(event, equals(event))
+        assert [e for e in told if isinstance(e, NeighbourFailed)] == [event]
 
     watching(lab, body)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ast
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,26 @@ def test_the_address_stays_while_it_is_there_and_is_remembered_when_it_goes() ->
     assert third["a"].former == {"192.168.100.2", "203.0.113.5"}
     fourth, _ = bind(paths, renumbered, create=False, before=third)
     assert fourth["a"].former == third["a"].former
+
+
+def test_a_path_that_loses_its_routes_is_named() -> None:
+    paths = (PathConfig("a", "wan1"),)
+    first, missing = bind(paths, OBSERVED, create=False)
+    assert missing == {}
+    assert first["a"].routed
+    without = replace(OBSERVED, routes=OBSERVED.routes[1:])
+    second, missing = bind(paths, without, create=False, before=first)
+    assert "no route leads through wan1" in missing["a"], "the IPv6 one does not count"
+    assert "a" in second
+    _, missing = bind(paths, without, create=False, before=second)
+    assert missing, "it is remembered that there was one"
+    elsewhere = replace(without, routes=(replace(OBSERVED.routes[0], table=101),))
+    assert bind(paths, elsewhere, create=False, before=second)[1] == {}, "another table's will do"
+    shared = replace(without, shared=(replace(OBSERVED.routes[0], ifindex=0, gateway=None),))
+    assert bind(paths, shared, create=False, before=second)[1] == {}, "nobody knows"
+    never, missing = bind(paths, without, create=False)
+    assert missing == {}
+    assert bind(paths, without, create=False, before=never)[1] == {}, "it never had one"
 
 
 @pytest.mark.parametrize(

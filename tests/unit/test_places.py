@@ -7,7 +7,7 @@ import pytest
 
 from omrfast.core.config import Config, PathConfig
 from omrfast.core.operations import Interface, Observed, Route
-from omrfast.core.state import LinkChanged, Wish
+from omrfast.core.state import LinkChanged, PathProof, Wish
 from omrfast.core.types import Role
 from omrfast.places import NoPathError, Places
 
@@ -41,6 +41,16 @@ def test_a_link_that_goes_is_told_before_it_is_looked_at() -> None:
     assert [c.path for c in places.link_down(2, "interface wan1 is down")] == ["one"]
     assert list(places.link_down(2, "interface wan1 is down")) == []
     assert list(places.link_down(7, "somebody else's")) == []
+
+
+def test_a_gateway_without_an_answer_is_proof_for_the_paths_that_use_it() -> None:
+    routes = (Route(4, "default", 2, "10.1.0.1", 100), Route(4, "default", 3, "10.2.0.1", 200))
+    places = Places()
+    places.follow(PATHS, Observed(routes=routes, interfaces=(WAN1, WAN2)), create=True)
+    (proof,) = places.neighbour_failed(2, "10.1.0.1")
+    assert proof == PathProof("one", "gateway 10.1.0.1 does not answer ARP")
+    assert list(places.neighbour_failed(3, "10.1.0.1")) == []
+    assert list(places.neighbour_failed(2, "10.1.0.77")) == []
 
 
 def test_a_path_taken_away_is_to_be_as_it_was_found() -> None:
