@@ -50,18 +50,34 @@ def burst(record: PathRecord) -> tuple[str, ...]:
     return tuple(entry.target.key for entry in chosen)
 
 
+def several(record: PathRecord) -> bool:
+    """More than one server answers here: traffic with one of them says nothing of the others."""
+    answering = [entry for entry in record.targets if entry.burstable and entry.answers]
+    return len({e.target.name for e in answering if e.target.origin is Origin.SERVER}) > 1
+
+
 def regular(record: PathRecord) -> tuple[str, ...]:
-    """Keys for a regular probe: one that answers here, by turns, so that none is forgotten."""
+    """Keys for a regular probe: one that answers here, by turns, so that none is forgotten.
+
+    Beside it one that is down, to hear it come back; and now and then one that never answered.
+    """
     entries = beyond(record)
     answering = [entry for entry in entries if entry.answers]
-    living = [entry for entry in answering if not entry.excused]
     if not answering:
         return burst(record)
-    chosen = [living[record.rounds % len(living)]] if living else near(record)[:1]
-    silent = [entry for entry in entries if entry not in living]
-    if silent and (not living or record.rounds % TRY_EVERY == 0):
-        chosen.append(silent[record.rounds // TRY_EVERY % len(silent)])
+    living = [entry for entry in answering if not entry.excused]
+    gone = [entry for entry in answering if entry.excused]
+    mute = [entry for entry in entries if not entry.answers]
+    chosen = _turn(living, record.rounds) if living else near(record)[:1]
+    chosen += _turn(gone, record.rounds)
+    if record.rounds % TRY_EVERY == 0:
+        chosen += _turn(mute, record.rounds // TRY_EVERY)
     return tuple(entry.target.key for entry in chosen)
+
+
+def _turn(entries: list[TargetRecord], count: int) -> list[TargetRecord]:
+    """The one whose turn it is, if there is any."""
+    return [entries[count % len(entries)]] if entries else []
 
 
 def recovery(record: PathRecord) -> tuple[str, ...]:

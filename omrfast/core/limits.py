@@ -51,6 +51,9 @@ WATCH_PROBE = 0.25
 WATCH_PROBE_SLOW = 1.0
 DOWN_PROBE = 0.5
 DOWN_PROBE_SLOW = 2.0
+GONE_PROBE = 2.0
+GONE_PROBE_SLOW = 5.0
+"""Between probes of a path whose servers, or some of them, are down: to hear them come back."""
 SLOW_AFTER = 60.0
 """A state that lasts longer than this is probed at the slow interval."""
 

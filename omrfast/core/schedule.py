@@ -9,6 +9,7 @@ from zlib import crc32
 from omrfast.core import choosing, limits, overrides
 from omrfast.core import model as measure
 from omrfast.core.asking import note_asked
+from omrfast.core.config import probe_budget
 from omrfast.core.state import CoreState, PathRecord, ProbeOrder, TargetRecord
 from omrfast.core.types import Origin, PathState, Role
 
@@ -115,7 +116,7 @@ def _probe_at(record: PathRecord, now: float) -> float:
     """When the next probe is due: never while traffic measures a good path that is known."""
     if record.suspicion is not None:
         return record.suspicion.next_probe if record.suspicion.burst_left else _NEVER
-    if record.state is _S.UP and (record.answers or record.deaf):
+    if record.state is _S.UP and (record.answers or record.deaf) and not choosing.several(record):
         return max(record.next_probe, record.model.passive_at + _interval(record, now))
     return record.next_probe
 
@@ -130,7 +131,12 @@ def _interval(record: PathRecord, now: float) -> float:
     if (unknown or record.model.smoothed < measure.SETTLED) and not lasts_long:
         return limits.WATCH_PROBE
     own = record.config.probe_interval
-    return (limits.IDLE_PROBE[record.role] if own is None else own) * spread(record)
+    idle = limits.IDLE_PROBE[record.role] if own is None else own
+    gone = [e.waiting_since or now for e in record.targets if e.excused and e.burstable]
+    if gone and probe_budget(record.config) is None:
+        just = now - max(gone) < limits.SLOW_AFTER
+        idle = min(idle, limits.GONE_PROBE if just else limits.GONE_PROBE_SLOW)
+    return idle * spread(record)
 
 
 def spread(record: PathRecord) -> float:
@@ -148,8 +154,7 @@ def wake(record: PathRecord, now: float) -> float:
     due = min(over, again, _probe_at(record, now), now + limits.BUSY)
     suspicion = record.suspicion
     if suspicion is not None:
-        more = limits.COMPARE_MOST if suspicion.waits else 0.0
-        return min(due, suspicion.deadline + more)
+        return min(due, suspicion.waits_until or suspicion.deadline)
     if record.state in _GIVEN_UP:
         return due
     asked = record.asked

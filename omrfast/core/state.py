@@ -15,6 +15,7 @@ from omrfast.core.types import (
     PathState,
     ProbeKind,
     Role,
+    RttTail,
     ServerState,
     Target,
 )
@@ -42,8 +43,9 @@ class Suspicion:
     needs_answer: bool = False
     """Packets that arrive clear nothing, for what leaves may be lost: a probe's answer or an RTT
     sample does."""
-    waits: bool = False
-    """Its own burst is over and other paths are being asked about the same servers."""
+    waits_until: float | None = None
+    """Its own burst is over; till then at most it waits for what other paths hear of the same
+    servers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,17 @@ class PathRecord:
     suspicion: Suspicion | None = None
     bad_since: float | None = None
     good_since: float | None = None
+    bad_flows: int = 0
+    """Flows opened on it before bad_since."""
+    good_mark: tuple[int, int] = (0, 0)
+    """Crossings and losses (model.losses) before good_since."""
+    lossy: bool = False
+    """Demoted for loss: it has to show that it no longer is."""
+    watch_until: float = NEVER
+    """Dense probes are wanted until then, to know soon whether it loses."""
+    watch_rest_until: float = NEVER
+    watches: int = 0
+    """No more of them for small reasons before then; how many there were in a row for nothing."""
     admitted: bool = False
     """On probation: has answered for long enough to come back as backup."""
     answers: bool = False
@@ -266,6 +279,8 @@ class Walked:
     or less often."""
 
     servers: Mapping[str, FlowSum]
+    tails: Mapping[str, RttTail] = field(default_factory=dict)
+    """By path: of the RTT samples of about the last ten seconds."""
 
 
 @dataclass(frozen=True, slots=True)

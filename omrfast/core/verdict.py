@@ -16,7 +16,14 @@ from omrfast.core import limits, suspicion
 from omrfast.core.asking import gateway_answered, heard_beyond
 from omrfast.core.choosing import subject
 from omrfast.core.servers import change, excuse
-from omrfast.core.state import CoreState, Evidence, PathRecord, ServerRecord, TargetRecord
+from omrfast.core.state import (
+    CoreState,
+    Evidence,
+    PathRecord,
+    ServerRecord,
+    Suspicion,
+    TargetRecord,
+)
 from omrfast.core.transitions import GIVEN_UP, enter, restore
 from omrfast.core.types import PathState, Role, ServerState
 
@@ -72,6 +79,12 @@ def _conclude(state: CoreState, record: PathRecord, now: float) -> CoreState:
     if not record.answers:
         reason = f"{proof}; its gateway answers, nothing behind it does"
         return put(state, enter(record, _S.DOWN, reason, now, evidence))
+    return _compare(state, record, doubt, now)
+
+
+def _compare(state: CoreState, record: PathRecord, doubt: Suspicion, now: float) -> CoreState:
+    """Its gateway answers: what do the other paths hear of those who are silent on it?"""
+    proof, evidence = suspicion.proof(record, now), suspicion.evidence(record, now)
     about = asked_about(record)
     others = [other for other in state.paths if other.config.name != record.config.name]
     found = {
@@ -79,16 +92,35 @@ def _conclude(state: CoreState, record: PathRecord, now: float) -> CoreState:
         for name in about
         for other in others
     }
-    for (name, where), known in found.items():
-        if known is Standing.HEARD:
-            reason = f"{proof}; its gateway answers, {name} does on {where} only"
-            return put(state, enter(record, _S.UNREACHABLE, reason, now, evidence))
-    if Standing.OPEN in found.values() and now < doubt.deadline + limits.COMPARE_MOST:
-        return put(state, replace(record, suspicion=replace(doubt, waits=True)))
+    heard = {
+        heard_by(record, state.path(where), name): (name, where)
+        for (name, where), known in found.items()
+        if known is Standing.HEARD
+    }
+    if heard:
+        sure_at = min(heard)
+        if now < sure_at:
+            return put(state, replace(record, suspicion=replace(doubt, waits_until=sure_at)))
+        name, where = heard[sure_at]
+        reason = f"{proof}; its gateway answers, and {name} does on {where}"
+        return put(state, enter(record, _S.UNREACHABLE, reason, now, evidence))
+    latest = doubt.deadline + limits.COMPARE_MOST
+    if Standing.OPEN in found.values() and now < latest:
+        return put(state, replace(record, suspicion=replace(doubt, waits_until=latest)))
     if Standing.SILENT in found.values():
         return _blame_servers(state, about, evidence, now)
     reason = f"{proof}; its gateway answers, nobody behind it does, no other path can tell why"
     return put(state, enter(record, _S.DOWN, reason, now, evidence))
+
+
+def heard_by(record: PathRecord, other: PathRecord, name: str) -> float:
+    """By when somebody who answered on the other path must have been heard on this one, too.
+
+    Both were asked at about the same time; a machine that stood still answers both when it goes on.
+    """
+    answered = max(e.answered_at for e in other.targets if subject(e.target) == name)
+    further = (limits.srtt(record.model) - limits.srtt(other.model)) / 2
+    return answered + further + limits.slack(record.model)
 
 
 def standing(record: PathRecord, name: str, since: float, now: float) -> Standing:
@@ -200,7 +232,14 @@ def _judge_server(state: CoreState, name: str, now: float) -> CoreState:
         else:
             is_open = True
     elsewhere = max(heard.values(), default=server.heard_at)
-    lost = frozenset(name for name, since in silent.items() if heard and elsewhere >= since)
+    lost = frozenset(
+        name
+        for name, since in silent.items()
+        if any(
+            asked >= since and now >= heard_by(state.path(name), state.path(other), server.name)
+            for other, asked in heard.items()
+        )
+    )
     if lost != server.unreachable_on:
         kept = replace(server, unreachable_on=lost)
         state = replace(state, servers=tuple(kept if s is server else s for s in state.servers))
