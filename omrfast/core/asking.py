@@ -44,8 +44,9 @@ def note_asked(record: PathRecord, keys: Iterable[str], now: float) -> PathRecor
     """These are asked now."""
     keys = tuple(keys)
     entries = [entry for entry in record.targets if entry.target.key in keys]
-    if any(_counts(record, entry) for entry in entries):
-        record = replace(record, model=measure.probe_sent(record.model, now))
+    counted = [entry.target.key for entry in entries if _counts(record, entry)]
+    if counted:
+        record = replace(record, model=measure.probe_sent(record.model, now, counted))
     return _change(
         record,
         keys,
@@ -69,7 +70,7 @@ def note_unsent(record: PathRecord, key: str) -> PathRecord:
     if entry is None or not entry.unanswered:
         return record
     if _counts(record, entry):
-        record = replace(record, model=measure.probe_unsent(record.model))
+        record = replace(record, model=measure.probe_unsent(record.model, key))
     left = entry.unanswered - 1
     since = entry.waiting_since if left else None
     return _change(record, (key,), lambda e: replace(e, unanswered=left, waiting_since=since))
@@ -99,7 +100,9 @@ def note_answered(
     record = replace(record, answered_at=max(at, record.answered_at))
     if rtt is None or not entry.burstable:
         return record
-    model = measure.probe_answered(record.model, rtt, at, now)
+    if entry.excused:  # it was down: how long that took is not the path's RTT
+        return replace(record, answers=True, deaf=False)
+    model = measure.probe_answered(record.model, rtt, at, now, key)
     return replace(record, model=model, answers=True, deaf=False)
 
 

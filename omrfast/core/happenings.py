@@ -11,7 +11,7 @@ from omrfast.core import model as measure
 from omrfast.core.asking import entry_of, note_answered, note_failed, note_unsent, set_targets
 from omrfast.core.state import Evidence, PathRecord, ProbeFailed, ProbeReply
 from omrfast.core.transitions import GIVEN_UP, enter
-from omrfast.core.types import Origin, PathCounters, PathState, ProbeKind, Target
+from omrfast.core.types import Origin, PathCounters, PathState, ProbeKind, RttTail, Target
 
 _S = PathState
 
@@ -43,6 +43,12 @@ def _arrived(
     if errors and not tcp and after.rx_packets - before.rx_packets <= errors:
         return record
     return replace(record, arrived_at=max(record.arrived_at, after.last_rx))
+
+
+def on_tail(record: PathRecord, tail: RttTail | None, now: float) -> PathRecord:
+    if tail is None:
+        return record
+    return replace(record, model=measure.tail_seen(record.model, tail, now))
 
 
 def on_targets(record: PathRecord, targets: Iterable[Target], now: float) -> PathRecord:

@@ -49,6 +49,8 @@ SPREAD = 0.2
 WATCH_PROBE = 0.25
 """Between probes while a path is degraded or in probation."""
 WATCH_PROBE_SLOW = 1.0
+LOSS_PROBE = 0.02
+"""While losses that have just begun are to be counted (PathRecord.watch_until)."""
 DOWN_PROBE = 0.5
 DOWN_PROBE_SLOW = 2.0
 GONE_PROBE = 2.0

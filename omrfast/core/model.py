@@ -7,9 +7,14 @@ CLOCK_MONOTONIC.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from omrfast.core.types import PathCounters
+from omrfast.core import load as loads
+from omrfast.core import losses as lossy
+from omrfast.core.load import Load
+from omrfast.core.losses import Losses
+from omrfast.core.types import PathCounters, RttTail
 
 ALPHA = 1 / 8
 BETA = 1 / 4
@@ -23,18 +28,13 @@ MOST_SAMPLES = 8
 
 RECENT = 0.35
 """Window of ``recent_rtt``: long enough for several samples, short beside any ``hold``."""
-LOSS_STEP = 0.25
-LOSS_WINDOW = 10.0
-LOSS_LEAST = 30
-LOSS_SHORT = 4.0
-LOSS_MANY = 400
-"""Windows of the loss ratio: the last LOSS_SHORT seconds if that many units were sent in them,
-longer than a start-up's overshoot lasts; else LOSS_WINDOW and at least LOSS_LEAST units.
-Units are segments and probes."""
+FLOOR_STEP = 60.0
+FLOORS = 15
+"""The baseline is the least RTT of so many steps: what a path was like a quarter of an hour ago."""
 PROBE_OVERDUE = 2.0
-"""A probe without an answer for this long (or 4 smoothed RTTs, if longer) counts as lost."""
-LOSS_MEMORY = 60.0
-"""The window reaches back this far when LOSS_WINDOW holds too few units."""
+"""A probe without an answer is waited for so long, or 4 smoothed RTTs, if longer."""
+PROBE_SLACK = 0.02
+"""Beyond SRTT and 4 RTTVAR, before one that others have overtaken counts as lost."""
 SAME_PROBE = 0.004
 """Packets of one probe, to several targets, leave within this time."""
 STEADY_FOR = 0.3
@@ -73,16 +73,19 @@ class PathModel:
     """Read at which TCP was last seen to have sent something that calls for an answer."""
     recent: tuple[tuple[float, int, float], ...] = ()
     """(at, samples, sum) of the last RECENT seconds, probes included."""
-    losses: tuple[tuple[float, int, int], ...] = ()
-    """(at, units sent, units lost) running totals; units are segments and probes."""
+    floors: tuple[tuple[float, float], ...] = ()
+    """(begin, least RTT) of the last FLOORS steps of FLOOR_STEP seconds in which there was one."""
+    tail: RttTail | None = None
+    tail_at: float = float("-inf")
+    """Of the samples of the last seconds, and when it was taken."""
+    losses: Losses = field(default_factory=Losses)
+    load: Load = field(default_factory=Load)
     data: Stream = field(default_factory=Stream)
     """Data segments that arrive."""
     arrivals: Stream = field(default_factory=Stream)
     """Packets of any kind that arrive."""
-    counts_probes: bool = False
-    """Somebody answers: a probe without an answer is a loss."""
-    probes_sent: int = 0
-    probes_lost: int = 0
+    last_probe: tuple[str, float] | None = None
+    """Who answered the last probe that was smoothed, and its RTT."""
     outstanding: tuple[float, ...] = field(default=())
     """When the probes left that were not answered yet, oldest first."""
 
@@ -100,26 +103,24 @@ class PathModel:
         return sum(s[2] for s in window) / samples if samples else None
 
     @property
-    def lost(self) -> tuple[int, int]:
-        """(units sent, units lost) in the window; units are segments and probes."""
-        if not self.losses:
-            return 0, 0
-        newest_at, all_sent, all_lost = self.losses[-1]
-        sent = lost = 0
-        for at, sent_then, lost_then in reversed(self.losses):
-            sent, lost = all_sent - sent_then, all_lost - lost_then
-            age = newest_at - at
-            if sent >= LOSS_MANY and age >= LOSS_SHORT:
-                break
-            if sent >= LOSS_LEAST and age >= LOSS_WINDOW:
-                break
-        return sent, max(0, lost)
+    def loss(self) -> float | None:
+        """Share of what crossed the path lately that was lost, our own overload included; None
+        with too little to tell."""
+        crossed, lost = lossy.shown(self.losses)
+        return min(1.0, lost / crossed) if crossed >= lossy.SHOWN_LEAST else None
 
     @property
-    def loss(self) -> float | None:
-        """Share of segments and probes lost in the window; None with too few to tell."""
-        sent, lost = self.lost
-        return min(1.0, lost / sent) if sent >= LOSS_LEAST else None
+    def baseline(self) -> float | None:
+        """The least RTT of the last quarter of an hour."""
+        return min((least for _, least in self.floors), default=None)
+
+    def floor(self, now: float) -> float | None:
+        """The least RTT of the last minute or two."""
+        return min((r for at, r in self.floors if now - at < 2 * FLOOR_STEP), default=None)
+
+    def loaded(self, now: float) -> bool:
+        """Whether our own load may be what delays."""
+        return loads.loaded(self.load, self.floor(now))
 
 
 def observe(model: PathModel, counters: PathCounters, now: float) -> PathModel:
@@ -127,14 +128,25 @@ def observe(model: PathModel, counters: PathCounters, now: float) -> PathModel:
     before = model.counters
     if before is None or counters.rtt_samples < before.rtt_samples:
         return replace(
-            model, counters=counters, at=now, losses=(), data=Stream(), arrivals=Stream()
+            model,
+            counters=counters,
+            at=now,
+            losses=replace(lossy.forget(model.losses), seen=lossy.counts(counters)),
+            load=loads.observe(model.load, counters, None, now),
+            data=Stream(),
+            arrivals=Stream(),
         )
     if _questions(counters) > _questions(before):
         model = replace(model, traffic_at=now)
     model = _observe_rtt(model, before, counters, now)
     model = _observe_streams(model, before, counters, now)
-    model = _expire_probes(replace(model, counters=counters, at=now), now)
-    return _observe_loss(model, now)
+    floor = model.floor(now)
+    load = loads.observe(model.load, counters, floor, now)
+    model = _expire_probes(replace(model, counters=counters, at=now, load=load), now)
+    return replace(
+        model,
+        losses=lossy.observe(model.losses, counters, now, full=loads.full(load, floor)),
+    )
 
 
 def _questions(counters: PathCounters) -> int:
@@ -151,6 +163,7 @@ def _observe_rtt(
     spread = (counters.rtt_dev_sum - before.rtt_dev_sum) / samples
     step = (counters.rtt_step_sum - before.rtt_step_sum) / samples
     model = _smooth(model, total / samples, spread, samples, now)
+    model = _keep_floor(model, total / samples, now)
     return replace(
         model,
         passive_at=now,
@@ -173,6 +186,15 @@ def _smooth(model: PathModel, rtt: float, spread: float, samples: int, now: floa
         srtt=(1 - alpha) * model.srtt + alpha * rtt,
         smoothed=min(SETTLED, model.smoothed + 1),
     )
+
+
+def _keep_floor(model: PathModel, rtt: float, now: float) -> PathModel:
+    floors = model.floors
+    if not floors or now - floors[-1][0] >= FLOOR_STEP:
+        return replace(model, floors=(*floors[1 - FLOORS :], (now, rtt)))
+    if rtt >= floors[-1][1]:
+        return model
+    return replace(model, floors=(*floors[:-1], (floors[-1][0], rtt)))
 
 
 def _keep_recent(
@@ -217,58 +239,58 @@ def end_streams(model: PathModel) -> PathModel:
     return replace(model, data=Stream(), arrivals=Stream())
 
 
-def _observe_loss(model: PathModel, now: float) -> PathModel:
-    counters = model.counters
-    if counters is None or (model.losses and now - model.losses[-1][0] < LOSS_STEP):
-        return model
-    outbound = max(0, counters.retransmitted_segments - counters.spurious_segments)
-    sent = counters.tx_segments + counters.rx_segments
-    lost = outbound + counters.refilled_segments
-    if model.counts_probes:
-        sent, lost = sent + model.probes_sent, lost + model.probes_lost
-    kept = tuple(entry for entry in model.losses if now - entry[0] <= LOSS_MEMORY)
-    return replace(model, losses=(*kept, (now, sent, lost)))
-
-
 def _expire_probes(model: PathModel, now: float) -> PathModel:
-    limit = max(PROBE_OVERDUE, 4 * (model.srtt or 0.0))
+    srtt = model.srtt or 0.0
+    limit = max(PROBE_OVERDUE, 4 * srtt)
     waiting = tuple(at for at in model.outstanding if now - at <= limit)
-    overdue = len(model.outstanding) - len(waiting)
-    if not overdue:
+    losses = lossy.expire(model.losses, now, srtt + 4 * model.rttvar + PROBE_SLACK)
+    if waiting == model.outstanding and losses is model.losses:
         return model
-    return replace(model, outstanding=waiting, probes_lost=model.probes_lost + overdue)
+    return replace(model, outstanding=waiting, losses=losses)
 
 
-def probe_sent(model: PathModel, now: float) -> PathModel:
-    return replace(model, outstanding=(*model.outstanding, now), probes_sent=model.probes_sent + 1)
+def probe_sent(model: PathModel, now: float, whom: Iterable[str] = ("",)) -> PathModel:
+    """Asked, at the same moment, are ``whom``, by their keys."""
+    losses = model.losses
+    for key in whom:
+        losses = lossy.ask(losses, key, now)
+    return replace(model, outstanding=(*model.outstanding, now), losses=losses)
 
 
-def probe_unsent(model: PathModel) -> PathModel:
-    """The last probe never left."""
-    if not model.outstanding:
-        return model
-    return replace(model, outstanding=model.outstanding[:-1], probes_sent=model.probes_sent - 1)
+def probe_unsent(model: PathModel, whom: str = "") -> PathModel:
+    """The last probe, or the last one to them, never left."""
+    return replace(
+        model, outstanding=model.outstanding[:-1], losses=lossy.unask(model.losses, whom)
+    )
 
 
 def forget_questions(model: PathModel) -> PathModel:
     """Whoever was asked is not there: that says nothing about the path."""
-    sent = max(0, model.probes_sent - len(model.outstanding))
-    return replace(model, outstanding=(), probes_sent=sent)
+    return replace(model, outstanding=(), losses=lossy.forget_questions(model.losses))
 
 
-def probe_answered(model: PathModel, rtt: float, at: float, now: float) -> PathModel:
+def probe_answered(
+    model: PathModel, rtt: float, at: float, now: float, whom: str = ""
+) -> PathModel:
     """A probe came back at ``at``. Its RTT is smoothed only while traffic gives none."""
     least = rtt if model.probe_min is None else min(model.probe_min, rtt)
     waiting = tuple(sent for sent in model.outstanding if abs(sent - (at - rtt)) > SAME_PROBE)
-    if not model.counts_probes:
-        model = replace(model, counts_probes=True, losses=(), probes_sent=0, probes_lost=0)
-    model = replace(model, outstanding=waiting, probe_min=least)
+    losses = lossy.answer(model.losses, whom, at - rtt)
+    model = replace(model, outstanding=waiting, probe_min=least, losses=losses)
     if now - model.passive_at < 1.0:
         return model
-    model = _smooth(model, rtt, 0.0, 1, now)
-    return replace(model, recent=_keep_recent(model, (now, 1, rtt), now))
+    model = _keep_floor(_smooth(model, rtt, 0.0, 1, now), rtt, now)
+    if model.last_probe is not None and model.last_probe[0] == whom:
+        step = abs(rtt - model.last_probe[1])
+        model = replace(model, jitter=model.jitter + JITTER_GAIN * (step - model.jitter))
+    return replace(model, last_probe=(whom, rtt), recent=_keep_recent(model, (now, 1, rtt), now))
+
+
+def tail_seen(model: PathModel, tail: RttTail, now: float) -> PathModel:
+    return replace(model, tail=tail, tail_at=now)
 
 
 def forget_losses(model: PathModel) -> PathModel:
     """After an outage: what was lost in it says nothing about the path as it is now."""
-    return replace(model, losses=(), recent=(), outstanding=())
+    losses = lossy.forget(model.losses)
+    return replace(model, losses=losses, recent=(), outstanding=(), tail=None)

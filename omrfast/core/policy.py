@@ -22,6 +22,7 @@ from omrfast.core.happenings import (
     on_link,
     on_proof,
     on_reply,
+    on_tail,
     on_targets,
     on_tick,
     on_trial,
@@ -89,8 +90,9 @@ def _take(state: CoreState, event: Event, now: float) -> CoreState:
         case Tick(counters):
             paths = (on_tick(r, counters.get(r.config.name), now) for r in state.paths)
             return replace(state, paths=tuple(paths))
-        case Walked(sums):
-            return servers.on_walk(state, sums)
+        case Walked(sums, tails):
+            paths = (on_tail(r, tails.get(r.config.name), now) for r in state.paths)
+            return servers.on_walk(replace(state, paths=tuple(paths)), sums)
         case ServersChanged(named, quorum):
             return replace(servers.sync(state, named, now), quorum=quorum)
         case ProbeReply(path):

@@ -1,54 +1,50 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""When a path that is alive is bad, and when it is good again. Pure."""
+"""When a path that is alive is demoted for its quality, and when it comes back. Pure.
+
+A path that is beyond a limit for ``hold`` is demoted, unless our own load explains it. It comes
+back when it has been well within all of them for as long as its record asks for; one that was
+lossy has to show, by enough probes, that it no longer is.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
-from omrfast.core import damping
-from omrfast.core.config import Quality
+from omrfast.core import damping, faults
+from omrfast.core import losses as lossy
+from omrfast.core.binomial import at_most
+from omrfast.core.config import Quality, probe_budget
+from omrfast.core.faults import EXIT, Fault
 from omrfast.core.model import PathModel
-from omrfast.core.state import PathRecord
+from omrfast.core.state import Evidence, PathRecord
 from omrfast.core.transitions import enter
 from omrfast.core.types import PathState
 
 _S = PathState
 
-EXIT = 0.75
-"""A path comes back below this share of the limit that it had crossed."""
-
-LOST_LEAST = 5
-"""Fewer losses than this say nothing, however few segments they are a share of."""
-
-
-def why_bad(model: PathModel, quality: Quality, now: float) -> str | None:
-    """The first limit that the path is beyond, with its figures; None if it is within all."""
-    rtt = model.recent_rtt(now)
-    if rtt is not None and rtt > quality.max_rtt:
-        return f"RTT {rtt * 1e3:.0f} ms > {quality.max_rtt * 1e3:.0f} ms"
-    loss = model.loss
-    if loss is not None and loss > quality.max_loss and model.lost[1] >= LOST_LEAST:
-        return f"loss {loss:.1%} > {quality.max_loss:.1%}"
-    if rtt is not None and model.rttvar > quality.max_jitter:
-        return f"jitter {model.rttvar * 1e3:.0f} ms > {quality.max_jitter * 1e3:.0f} ms"
-    return None
-
-
-def is_good(model: PathModel, quality: Quality, now: float, *, answers: bool) -> bool:
-    """Fresh samples say that the path is well within every limit.
-
-    Where nobody answers probes, a path without traffic has none: no bad sign must do.
-    """
-    rtt = model.recent_rtt(now)
-    if rtt is None and not answers:
-        return True
-    loss = model.loss
-    return (
-        rtt is not None
-        and rtt <= EXIT * quality.max_rtt
-        and model.rttvar <= quality.max_jitter
-        and (loss is None or loss <= EXIT * quality.max_loss)
-    )
+PROVEN = 0.01
+"""A path is no longer lossy when one at the limit would look as good less often than this."""
+BLOAT_HOLD = 5.0
+BLOAT_FLOWS = 3
+"""A queue of our own making hurts others when it lasts so long, and so many flows were opened on
+the path meanwhile, whose handshakes waited in it, although another path is better."""
+WATCH = 1.5
+WATCH_LOOK = 0.6
+WATCH_MOST = 100
+"""The first losses of WATCH_LOOK seconds call for dense probes for WATCH seconds, to know at once
+whether there are more; not where traffic itself crosses the path more than WATCH_MOST times."""
+WATCH_REST = 8.0
+WATCH_REST_DOUBLINGS = 3
+WATCH_FORGET = 120.0
+"""No second time so soon, and ever later while it comes to nothing; unless"""
+WATCH_STRONG = 3
+WATCH_STRONG_LOOK = 1.5
+"""so many were lost in so many seconds."""
+EXAM_AFTER = 1.0
+EXAM = 2.0
+EXAM_REST = 2.0
+"""A lossy path that has lost nothing for a while is asked densely for EXAM seconds."""
 
 
 def badness(model: PathModel, quality: Quality, now: float) -> float:
@@ -57,27 +53,129 @@ def badness(model: PathModel, quality: Quality, now: float) -> float:
     return max(rtt / quality.max_rtt, (model.loss or 0.0) / quality.max_loss)
 
 
-def judge(record: PathRecord, others: tuple[PathRecord, ...], now: float) -> PathRecord:
+def judge(record: PathRecord, others: Iterable[PathRecord], now: float) -> PathRecord:
     """The record, in another state if its quality says so; ``others`` are the other paths."""
-    quality = record.config.quality
-    bad = why_bad(record.model, quality, now)
-    if bad is not None:
-        since = now if record.bad_since is None else record.bad_since
-        late = 0.0 if record.state is _S.DEGRADED else record.late  # slow for good: SRTT knows
-        record = replace(record, bad_since=since, good_since=None, late=late)
-        if record.state is not _S.DEGRADED and now - since >= quality.hold:
-            return enter(record, _S.DEGRADED, f"{bad} for {(now - since) * 1e3:.0f} ms", now)
-        return record
+    others = tuple(others)
+    fault = faults.find(record, others, now)
+    if fault is not None:
+        return _on_fault(record, fault, others, now)
     record = replace(record, bad_since=None)
     if record.state is _S.UP:
+        return _watch(record, now)
+    return _recover(record, others, now)
+
+
+# --- bad ----------------------------------------------------------------------------------------
+
+
+def _on_fault(
+    record: PathRecord, fault: Fault, others: tuple[PathRecord, ...], now: float
+) -> PathRecord:
+    sign_at = now if fault.evidence.sign_at is None else fault.evidence.sign_at
+    if record.bad_since is None:
+        counters = record.model.counters
+        record = replace(record, bad_flows=counters.flows_opened if counters else 0)
+    since = min(sign_at, now if record.bad_since is None else record.bad_since)
+    late = 0.0 if record.state is _S.DEGRADED else record.late  # slow for good: SRTT knows
+    record = replace(record, bad_since=since, good_since=None, late=late)
+    if record.state is _S.DEGRADED:
+        return replace(record, lossy=record.lossy or fault.evidence.what == "loss")
+    if now - since < record.config.quality.hold:
         return record
-    if not is_good(record.model, quality, now, answers=record.answers):
+    if fault.own and not _hurts(record, others, now):
+        return record
+    evidence = replace(fault.evidence, sign_at=since)
+    reason = f"{fault.words} for {(now - since) * 1e3:.0f} ms"
+    if fault.own:
+        reason += ", by our own load, and new connections wait"
+    record = enter(record, _S.DEGRADED, reason, now, evidence)
+    return replace(record, lossy=fault.evidence.what == "loss", watches=0)
+
+
+def _hurts(record: PathRecord, others: tuple[PathRecord, ...], now: float) -> bool:
+    """Others suffer from the queue that our own load makes, and need not."""
+    counters = record.model.counters
+    if record.bad_since is None or counters is None or now - record.bad_since < BLOAT_HOLD:
+        return False
+    opened = counters.flows_opened - record.bad_flows
+    return opened >= BLOAT_FLOWS and faults.better(record, others, now) is not None
+
+
+def _watch(record: PathRecord, now: float) -> PathRecord:
+    """Ask for dense probes when losses begin."""
+    if now < record.watch_until or not record.answers or probe_budget(record.config) is not None:
+        return record
+    limit = faults.loss_limit(record.config)
+    look = lossy.recent(record.model.losses, now, WATCH_LOOK)
+    if not look.lost or look.crossed > WATCH_MOST or look.ratio <= limit / 2:
+        return record
+    if now < record.watch_rest_until:
+        strong = lossy.recent(record.model.losses, now, WATCH_STRONG_LOOK)
+        rests = now < record.watch_until + EXAM_REST
+        if rests or strong.lost < WATCH_STRONG or strong.ratio <= limit / 2:
+            return record
+    watches = 0 if now - record.watch_until > WATCH_FORGET else record.watches
+    rest = WATCH_REST * 2 ** min(watches, WATCH_REST_DOUBLINGS)
+    return replace(
+        record,
+        watch_until=now + WATCH,
+        watch_rest_until=now + WATCH + rest,
+        watches=watches + 1,
+        next_probe=now,
+    )
+
+
+# --- good again ---------------------------------------------------------------------------------
+
+
+def _recover(record: PathRecord, others: tuple[PathRecord, ...], now: float) -> PathRecord:
+    losses = record.model.losses
+    if not _calm(record, others, now):
         return replace(record, good_since=None)
+    if record.good_since is None:
+        record = replace(record, good_since=now, good_mark=(losses.crossed, losses.lost))
     since = now if record.good_since is None else record.good_since
+    crossed = max(0, losses.crossed - record.good_mark[0])
+    lost = max(0, losses.lost - record.good_mark[1])
+    limit = faults.loss_limit(record.config)
+    if lost >= 2 and lost > EXIT * limit * crossed:
+        return replace(record, good_since=None, watch_until=min(now, record.watch_until))
     needed = damping.recover_time(record, now)
-    if now - since < needed:
-        return _admit(replace(record, good_since=since), now - since, needed)
-    return enter(record, _S.UP, f"good for {now - since:.1f} s", now)
+    proven = not record.lossy or not record.answers or at_most(lost, crossed, limit) < PROVEN
+    if not proven and now - since >= EXAM_AFTER:
+        record = _examine(record, now)
+    if now - since < needed or not proven:
+        return _admit(record, now - since, needed)
+    rtt = record.model.recent_rtt(now)
+    evidence = Evidence("good", rtt, EXIT * record.config.quality.max_rtt, since)
+    record = enter(record, _S.UP, f"good for {now - since:.1f} s", now, evidence)
+    model = replace(record.model, losses=lossy.forget(losses), tail=None)
+    return replace(record, model=model, lossy=False)
+
+
+def _calm(record: PathRecord, others: tuple[PathRecord, ...], now: float) -> bool:
+    """Fresh samples say that the path is well within the limits of RTT and jitter.
+
+    Where nobody answers probes, a path without traffic has none: no bad sign must do.
+    """
+    quality = record.config.quality
+    rtt = record.model.recent_rtt(now)
+    if rtt is None:
+        return not record.answers
+    if rtt > EXIT * quality.max_rtt or record.model.jitter > EXIT * quality.max_jitter:
+        return False
+    baseline = record.model.baseline or rtt
+    usual = max(EXIT * quality.max_rise * baseline, baseline + faults.RISE_LEAST)
+    return rtt <= usual or faults.better(record, others, now) is None
+
+
+def _examine(record: PathRecord, now: float) -> PathRecord:
+    if now < max(record.watch_until, record.watch_rest_until):
+        return record
+    if probe_budget(record.config) is not None:
+        return record
+    end = now + EXAM
+    return replace(record, watch_until=end, watch_rest_until=end + EXAM_REST, next_probe=now)
 
 
 def _admit(record: PathRecord, good_for: float, needed: float) -> PathRecord:

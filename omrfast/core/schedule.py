@@ -116,6 +116,8 @@ def _probe_at(record: PathRecord, now: float) -> float:
     """When the next probe is due: never while traffic measures a good path that is known."""
     if record.suspicion is not None:
         return record.suspicion.next_probe if record.suspicion.burst_left else _NEVER
+    if now < record.watch_until:
+        return record.next_probe
     if record.state is _S.UP and (record.answers or record.deaf) and not choosing.several(record):
         return max(record.next_probe, record.model.passive_at + _interval(record, now))
     return record.next_probe
@@ -123,6 +125,8 @@ def _probe_at(record: PathRecord, now: float) -> float:
 
 def _interval(record: PathRecord, now: float) -> float:
     lasts_long = now - record.since > limits.SLOW_AFTER
+    if now < record.watch_until:
+        return limits.LOSS_PROBE
     if record.sober in _GIVEN_UP:
         return limits.DOWN_PROBE_SLOW if lasts_long else limits.DOWN_PROBE
     if record.sober in (_S.DEGRADED, _S.PROBATION, _S.UNKNOWN, _S.FAILING):

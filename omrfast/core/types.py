@@ -146,6 +146,15 @@ class PathCounters:
 
 
 @dataclass(frozen=True, slots=True)
+class RttTail:
+    """The slowest of a path's RTT samples of the last seconds."""
+
+    samples: int
+    p99: float
+    """Seconds, to 1/16."""
+
+
+@dataclass(frozen=True, slots=True)
 class FlowSum:
     """The flows of one path or to one server, as of one walk; sums over those not closed."""
 

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Which limit a path that is alive is beyond, and whether that is its own fault. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from omrfast.core import losses as lossy
+from omrfast.core.config import PathConfig
+from omrfast.core.state import Evidence, PathRecord
+from omrfast.core.types import Objective, PathState
+
+EXIT = 0.75
+"""A path comes back below this share of the limit that it had crossed; and another path is
+better if its RTT is below this share."""
+BULK_LOSS = 0.20
+"""Under `objective = "throughput"` a path must lose more than this. Measured with two uplinks of
+20 Mbit/s, BBR: the bond carries 22 Mbit/s with one of them losing 20 %, 15 with 30 %, 18 without
+it."""
+QUICK = 1.5
+QUICK_ROUNDS = 10
+QUICK_MOST = 4.0
+"""Seconds, and round trips if they take longer: the window for losses well beyond the limit."""
+RISE_LEAST = 0.050
+"""Seconds above the baseline that matter at all."""
+TAIL_FRESH = 5.0
+TAIL_SAMPLES = 200
+"""A p99 of fewer samples is a matter of one or two of them."""
+TAIL_LOAD = 20.0
+"""The tail remembers for so long what our own load did."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    evidence: Evidence
+    words: str
+    own: bool = False
+    """Our own load may have made it."""
+
+
+def loss_limit(config: PathConfig) -> float:
+    """Share of one direction, by what the operator wants."""
+    if config.objective is Objective.THROUGHPUT:
+        return max(BULK_LOSS, config.quality.max_loss)
+    return config.quality.max_loss
+
+
+def find(record: PathRecord, others: Iterable[PathRecord], now: float) -> Fault | None:
+    """The first limit that the path is beyond; one that is its own fault before all others."""
+    others = tuple(others)
+    found = [fault for fault in (check(record, others, now) for check in _CHECKS) if fault]
+    return min(found, key=lambda fault: fault.own, default=None)
+
+
+def better(record: PathRecord, others: Iterable[PathRecord], now: float) -> PathRecord | None:
+    """Another path that is up and whose RTT is well below this one's."""
+    rtt = record.model.recent_rtt(now) or record.model.srtt
+    for other in others:
+        theirs = other.model.recent_rtt(now) or other.model.srtt
+        if other.state is PathState.UP and rtt and theirs and theirs <= EXIT * rtt:
+            return other
+    return None
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1e3:.0f} ms"
+
+
+def _rtt(record: PathRecord, others: tuple[PathRecord, ...], now: float) -> Fault | None:
+    most = record.config.quality.max_rtt
+    rtt = record.model.recent_rtt(now)
+    if rtt is None or rtt <= most:
+        return None
+    words = f"RTT {_ms(rtt)} > {_ms(most)}"
+    return Fault(Evidence("rtt", rtt, most), words, _own(record, now))
+
+
+def _own(record: PathRecord, now: float) -> bool:
+    floor = record.model.floor(now)
+    return floor is not None and floor <= record.config.quality.max_rtt and record.model.loaded(now)
+
+
+def _loss(record: PathRecord, others: tuple[PathRecord, ...], now: float) -> Fault | None:
+    limit = loss_limit(record.config)
+    rounds = QUICK_ROUNDS * (record.model.srtt or 0.0)
+    window = min(QUICK_MOST, max(QUICK, rounds))
+    share = lossy.beyond(record.model.losses, now, window, limit, limit / 2)
+    if share is None:
+        share = lossy.beyond(record.model.losses, now, lossy.MEMORY, limit, limit)
+    if share is None or now - share.since < record.config.quality.hold:
+        return None
+    words = f"loss {share.ratio:.1%} > {limit:.1%} ({share.lost} of {share.crossed})"
+    return Fault(Evidence("loss", share.ratio, limit, share.since), words)
+
+
+def _p99(record: PathRecord, others: tuple[PathRecord, ...], now: float) -> Fault | None:
+    most = record.config.quality.max_p99
+    model = record.model
+    tail = model.tail
+    if tail is None or now - model.tail_at > TAIL_FRESH or tail.samples < TAIL_SAMPLES:
+        return None
+    if tail.p99 <= most:
+        return None
+    own = now - model.load.delayed_at < TAIL_LOAD
+    words = f"99th percentile of the RTT {_ms(tail.p99)} > {_ms(most)}"
+    return Fault(Evidence("p99", tail.p99, most), words, own)
+
+
+def _rise(record: PathRecord, others: tuple[PathRecord, ...], now: float) -> Fault | None:
+    most = record.config.quality.max_rise
+    rtt, baseline = record.model.recent_rtt(now), record.model.baseline
+    if rtt is None or not baseline:
+        return None
+    if rtt <= max(most * baseline, baseline + RISE_LEAST):
+        return None
+    other = better(record, others, now)
+    if other is None:
+        return None
+    words = f"RTT {_ms(rtt)} is {rtt / baseline:.1f} times its {_ms(baseline)} (limit {most:g})"
+    words += f", {other.config.name} is better"
+    return Fault(Evidence("rise", rtt / baseline, most), words, record.model.loaded(now))
+
+
+def _jitter(record: PathRecord, others: tuple[PathRecord, ...], now: float) -> Fault | None:
+    most = record.config.quality.max_jitter
+    jitter = record.model.jitter
+    if jitter <= most or record.model.recent_rtt(now) is None:
+        return None
+    own = record.model.loaded(now)
+    return Fault(Evidence("jitter", jitter, most), f"jitter {_ms(jitter)} > {_ms(most)}", own)
+
+
+_CHECKS: tuple[Callable[[PathRecord, tuple[PathRecord, ...], float], Fault | None], ...] = (
+    _rtt,
+    _loss,
+    _p99,
+    _rise,
+    _jitter,
+)

@@ -1,0 +1,330 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What was lost on a path, when, in which direction, and whether that means anything. Pure.
+
+Loss is counted by crossings of the path: a segment crosses it once, a probe and its answer twice,
+and a probe without an answer is one loss in two crossings. So a share of it is that of one
+direction, whatever it was measured with. Seconds; ``now`` is CLOCK_MONOTONIC.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from omrfast.core.binomial import at_least
+from omrfast.core.types import PathCounters
+
+STEP = 0.25
+FINE = 4.0
+"""Steps of the last FINE seconds are kept one by one."""
+COARSE = 5.0
+MEMORY = 60.0
+"""Older ones are summed up to COARSE seconds; those older than MEMORY are forgotten."""
+SHOWN_LEAST = 30
+SHOWN_MANY = 400
+SHOWN_WINDOW = 10.0
+"""The share shown is of the last FINE seconds with so many crossings in them, else of
+SHOWN_WINDOW and more, up to MEMORY, until there are at least SHOWN_LEAST."""
+ODDS = 2e-3
+"""A share is significant if a path with a smaller one shows as much less often than this."""
+LEAST = 8
+"""Losses, and
+LEAST_STEPS, in which there were any, at least: a short outage loses many at once, and is none of
+the path's habits."""
+LEAST_STEPS = 3
+MANY = 400
+"""Crossings from which on a window must have lost too much in half of its steps: what a start-up's
+overshoot loses, it loses in a few round trips."""
+OVERDUE = 2.0
+"""A question that nothing overtook is no loss after this long: silence is judged elsewhere."""
+EARLY = 0.001
+"""A question may have been noted so much later than its answer's RTT says: rounding."""
+LATE = 5.0
+"""An answer that comes so long after it was given up still corrects the count."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What crossed a path in a short time, and what was lost of it."""
+
+    at: float
+    """When it ended."""
+    out: int = 0
+    out_lost: int = 0
+    into: int = 0
+    into_lost: int = 0
+    """Segments by direction; lost ones are those sent again, less those sent again for nothing."""
+    probes: int = 0
+    probes_lost: int = 0
+    """Questions that were answered or lost."""
+    own: int = 0
+    own_lost: int = 0
+    """Crossings while our own load kept the queue full: they say nothing about the path."""
+    full_out: bool = False
+    full_into: bool = False
+    """The queue of that direction is full by our own load."""
+
+    def judged(self) -> Step:
+        """What counts, with the rest of it in ``own``."""
+        step = self
+        if step.full_out:
+            step = replace(
+                step,
+                own=step.own + step.out,
+                own_lost=step.own_lost + step.out_lost,
+                out=0,
+                out_lost=0,
+            )
+        if step.full_into:
+            step = replace(
+                step,
+                own=step.own + step.into,
+                own_lost=step.own_lost + step.into_lost,
+                into=0,
+                into_lost=0,
+            )
+        if step.full_out or step.full_into:
+            step = replace(
+                step,
+                own=step.own + 2 * step.probes,
+                own_lost=step.own_lost + step.probes_lost,
+                probes=0,
+                probes_lost=0,
+            )
+        return replace(step, full_out=False, full_into=False)
+
+
+def _sum(a: Step, b: Step) -> Step:
+    """Both, ending with ``b``. Of judged ones."""
+    return Step(
+        b.at,
+        a.out + b.out,
+        a.out_lost + b.out_lost,
+        a.into + b.into,
+        a.into_lost + b.into_lost,
+        a.probes + b.probes,
+        a.probes_lost + b.probes_lost,
+        a.own + b.own,
+        a.own_lost + b.own_lost,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """A path's record of them."""
+
+    seen: tuple[int, int, int, int] | None = None
+    """Segments sent, lost, arrived, lost, as the counters had them last; None: not yet."""
+    fine: tuple[Step, ...] = ()
+    """Oldest first; the last one goes on until it is STEP long."""
+    began: float = 0.0
+    """When it began."""
+    coarse: tuple[Step, ...] = ()
+    asked: tuple[tuple[float, str], ...] = ()
+    """(when, whom) of questions that are open, oldest first."""
+    missed: tuple[tuple[float, str], ...] = ()
+    """Those counted as lost lately, which may still be answered."""
+    answered: tuple[tuple[str, float], ...] = ()
+    """By whom, when the last question left that was answered."""
+    probes: int = 0
+    probes_lost: int = 0
+    """Answered or lost, and lost, that no step has taken in yet."""
+    crossed: int = 0
+    lost: int = 0
+    """All crossings and losses ever that were not ``own``; for differences."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """So many of so many."""
+
+    lost: int
+    crossed: int
+    since: float
+    """When the first of the losses was noticed, to within STEP."""
+
+    @property
+    def ratio(self) -> float:
+        return self.lost / self.crossed if self.crossed else 0.0
+
+
+# --- counting -----------------------------------------------------------------------------------
+
+
+def counts(counters: PathCounters) -> tuple[int, int, int, int]:
+    """Segments sent, lost, arrived, lost."""
+    out_lost = counters.retransmitted_segments - counters.spurious_segments
+    return counters.tx_segments, out_lost, counters.rx_segments, counters.refilled_segments
+
+
+def observe(
+    losses: Losses, counters: PathCounters, now: float, *, full: tuple[bool, bool]
+) -> Losses:
+    """Take in the counters; ``full``: our own load fills the queue (outbound, inbound)."""
+    seen = counts(counters)
+    old = losses.seen
+    if old is None or seen[0] < old[0] or seen[2] < old[2]:
+        return replace(losses, seen=seen)
+    out, out_lost, into, into_lost = (a - b for a, b in zip(seen, old, strict=True))
+    more = Step(now, out, out_lost, into, into_lost, losses.probes, losses.probes_lost)
+    more = replace(more, full_out=full[0], full_into=full[1])
+    fine, began = losses.fine, losses.began
+    if fine and now - began < STEP:
+        last = fine[-1]
+        open_step = replace(
+            _sum(last, more),
+            full_out=last.full_out or more.full_out,
+            full_into=last.full_into or more.full_into,
+        )
+        losses = replace(losses, fine=(*fine[:-1], open_step))
+    else:
+        closed = tuple(step.judged() for step in fine[-1:])
+        losses = _trim(replace(losses, fine=(*fine[:-1], *closed, more), began=now), now)
+    counted = more.judged()
+    crossed = counted.out + counted.into + 2 * counted.probes
+    lost = counted.out_lost + counted.into_lost + counted.probes_lost
+    return replace(
+        losses,
+        seen=seen,
+        probes=0,
+        probes_lost=0,
+        crossed=losses.crossed + crossed,
+        lost=losses.lost + lost,
+    )
+
+
+def _trim(losses: Losses, now: float) -> Losses:
+    """Sum up what is no longer fine, forget what is old."""
+    old = tuple(step for step in losses.fine if now - step.at > FINE)
+    coarse = tuple(step for step in losses.coarse if now - step.at <= MEMORY)
+    for step in old:
+        if coarse and step.at // COARSE == coarse[-1].at // COARSE:
+            coarse = (*coarse[:-1], _sum(coarse[-1], step))
+        else:
+            coarse = (*coarse, step)
+    return replace(losses, fine=losses.fine[len(old) :], coarse=coarse)
+
+
+def ask(losses: Losses, whom: str, now: float) -> Losses:
+    return replace(losses, asked=(*losses.asked, (now, whom)))
+
+
+def unask(losses: Losses, whom: str) -> Losses:
+    """The last question to them never left."""
+    for index in reversed(range(len(losses.asked))):
+        if losses.asked[index][1] == whom:
+            return replace(losses, asked=losses.asked[:index] + losses.asked[index + 1 :])
+    return losses
+
+
+def answer(losses: Losses, whom: str, sent: float) -> Losses:
+    """An answer to what left at ``sent``: the question noted last before then, since the core
+    notes it and then it leaves."""
+    known = (*losses.asked, *losses.missed)
+    mine = max((e for e in known if e[1] == whom and e[0] <= sent + EARLY), default=None)
+    if mine is None:
+        return losses
+    newest = dict(losses.answered)
+    newest[whom] = max(mine[0], newest.get(whom, mine[0]))
+    losses = replace(losses, answered=tuple(newest.items()))
+    if mine in losses.asked:
+        asked = tuple(entry for entry in losses.asked if entry != mine)
+        return replace(losses, asked=asked, probes=losses.probes + 1)
+    missed = tuple(entry for entry in losses.missed if entry != mine)
+    return replace(losses, missed=missed, probes_lost=losses.probes_lost - 1)
+
+
+def expire(losses: Losses, now: float, patience: float) -> Losses:
+    """Count as lost what a later question to the same one has overtaken and that has had
+    ``patience`` seconds; drop what nobody has answered at all."""
+    newest = dict(losses.answered)
+    lost = tuple(
+        (at, whom)
+        for at, whom in losses.asked
+        if now - at > patience and at < newest.get(whom, float("-inf"))
+    )
+    limit = max(OVERDUE, 4 * patience)
+    open_ = tuple(e for e in losses.asked if e not in lost and now - e[0] <= limit)
+    missed = tuple(e for e in (*losses.missed, *lost) if now - e[0] <= LATE)
+    if not lost and open_ == losses.asked and missed == losses.missed:
+        return losses
+    count = len(lost)
+    return replace(
+        losses,
+        asked=open_,
+        missed=missed,
+        probes=losses.probes + count,
+        probes_lost=losses.probes_lost + count,
+    )
+
+
+def forget(losses: Losses) -> Losses:
+    """After an outage: what was lost in it says nothing about the path as it is now."""
+    return replace(losses, fine=(), coarse=(), asked=(), missed=(), probes=0, probes_lost=0)
+
+
+def forget_questions(losses: Losses) -> Losses:
+    return replace(losses, asked=(), missed=())
+
+
+# --- judging ------------------------------------------------------------------------------------
+
+
+def _shares(steps: list[Step], since: float) -> tuple[tuple[Share, list[float]], ...]:
+    """Of all crossings, and of each direction by itself, with each step's ratio."""
+    columns = (
+        [
+            (s.out_lost + s.into_lost + s.probes_lost, s.out + s.into + 2 * s.probes, s.at)
+            for s in steps
+        ],
+        [(s.out_lost, s.out, s.at) for s in steps],
+        [(s.into_lost, s.into, s.at) for s in steps],
+    )
+    result = []
+    for rows in columns:
+        lost = max(0, sum(row[0] for row in rows))
+        first = min((row[2] - STEP for row in rows if row[0] > 0), default=since)
+        share = Share(lost, sum(row[1] for row in rows), first)
+        result.append((share, [row[0] / max(1, row[1]) for row in rows]))
+    return tuple(result)
+
+
+def _window(losses: Losses, now: float, seconds: float) -> list[Step]:
+    steps = [step.judged() for step in losses.fine if now - step.at < seconds]
+    if seconds > FINE:
+        steps = [step for step in losses.coarse if now - step.at < seconds] + steps
+    return steps
+
+
+def recent(losses: Losses, now: float, seconds: float) -> Share:
+    """Of all crossings of the last seconds."""
+    return _shares(_window(losses, now, seconds), now)[0][0]
+
+
+def beyond(losses: Losses, now: float, seconds: float, limit: float, least: float) -> Share | None:
+    """A share of the last ``seconds``, beyond ``limit`` and, by the odds, beyond ``least`` for
+    good; None: there is none, in no direction."""
+    steps = _window(losses, now, seconds)
+    for share, ratios in _shares(steps, now):
+        lossy = [ratio for ratio in ratios if ratio > 0]
+        if share.lost < LEAST or share.ratio <= limit or len(lossy) < LEAST_STEPS:
+            continue
+        if share.crossed > MANY and 2 * sum(ratio > limit for ratio in ratios) < len(ratios):
+            continue
+        if at_least(min(share.lost, share.crossed), share.crossed, least) < ODDS:
+            return share
+    return None
+
+
+def shown(losses: Losses) -> tuple[int, int]:
+    """(crossings, losses) of the window that is shown, our own overload included."""
+    crossed = lost = 0
+    newest = losses.fine[-1].at if losses.fine else 0.0
+    for step in reversed((*losses.coarse, *losses.fine)):
+        age = newest - step.at
+        if crossed >= SHOWN_MANY and age > FINE:
+            break
+        if crossed >= SHOWN_LEAST and age > SHOWN_WINDOW:
+            break
+        crossed += step.out + step.into + 2 * step.probes + step.own
+        lost += step.out_lost + step.into_lost + step.probes_lost + step.own_lost
+    return crossed, max(0, lost)
