@@ -10,7 +10,14 @@ import sys
 import time
 
 from omrfast.act.apply import apply, observe
-from omrfast.core.operations import AddEndpoint, DeleteEndpoint, Endpoint, SetBackup, SetMetric
+from omrfast.core.operations import (
+    AddEndpoint,
+    CopyRoute,
+    DeleteEndpoint,
+    Endpoint,
+    SetBackup,
+    SetMetric,
+)
 from omrfast.store.ledger import Ledger
 
 
@@ -23,6 +30,7 @@ def operations(seen, kinds):
         "backup": SetBackup(by_id[2], True),
         "add": AddEndpoint(made),
         "metric": SetMetric(next(r for r in seen.routes if r.family == 4), 900),
+        "copy": CopyRoute(next(r for r in seen.routes if r.family == 6), 50),
         "metric6": SetMetric(next(r for r in seen.routes if r.family == 6), 900),
     }
     return [known[kind] for kind in kinds]

@@ -18,7 +18,7 @@ from omrfast.core.operations import AddEndpoint, DeleteEndpoint, SetBackup, SetM
 from omrfast.store.ledger import Ledger, LedgerError
 from omrfast.store.restore import restore
 
-ALL = ("delete", "backup", "add", "metric", "metric6")
+ALL = ("delete", "backup", "add", "metric", "copy", "metric6")
 
 
 @pytest.fixture
@@ -147,7 +147,8 @@ def test_what_an_operator_changed_since_is_left(router, state_dir):
     router.ip("mptcp", "endpoint", "delete", "id", "7")
     router.ip("route", "del", "default", "dev", "wan1")
     router.ip("route", "add", "default", "via", "10.77.1.1", "dev", "wan1", "metric", "42")
-    router.ip("-6", "route", "del", "default", "dev", "wan1")
+    for metric in ("50", "900"):
+        router.ip("-6", "route", "del", "default", "dev", "wan1", "metric", metric)
     now = truth(router)
     result = put_back(router, state_dir)
     assert truth(router) == now
