@@ -92,11 +92,17 @@ def excuse(state: CoreState, down: Mapping[str, bool]) -> CoreState:
 def _excuse(record: PathRecord, down: Mapping[str, bool]) -> PathRecord:
     if all(down.get(subject(e.target), e.excused) == e.excused for e in record.targets):
         return record
-    targets = tuple(
-        replace(e, excused=down.get(subject(e.target), e.excused)) for e in record.targets
-    )
+    targets = tuple(_marked(entry, down) for entry in record.targets)
     record = replace(record, targets=targets)
     return replace(record, model=measure.forget_questions(record.model), next_probe=NEVER)
+
+
+def _marked(entry: TargetRecord, down: Mapping[str, bool]) -> TargetRecord:
+    """Questions that were open while it was down say nothing when it is back."""
+    is_down = down.get(subject(entry.target), entry.excused)
+    if entry.excused and not is_down:
+        return replace(entry, excused=False, waiting_since=None, unanswered=0)
+    return replace(entry, excused=is_down)
 
 
 def change(

@@ -119,7 +119,8 @@ def heard_by(record: PathRecord, other: PathRecord, name: str) -> float:
     Both were asked at about the same time; a machine that stood still answers both when it goes on.
     """
     answered = max(e.answered_at for e in other.targets if subject(e.target) == name)
-    further = (limits.srtt(record.model) - limits.srtt(other.model)) / 2
+    nearer = other.model.rtt_min or 0.0
+    further = max(0.0, limits.srtt(record.model) - nearer) / 2
     return answered + further + limits.slack(record.model)
 
 
