@@ -23,16 +23,20 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bench import failover_long, failover_picture, failover_quality, failover_stalls
+from bench import (
+    failover_connect,
+    failover_long,
+    failover_picture,
+    failover_quality,
+    failover_stalls,
+)
 from bench.command import positive, run
 from bench.failover_case import Case, Figures, Row
 from bench.failover_table import markdown
 from bench.output import write_json
 
-CASES: dict[str, Case] = {
-    case.name: case
-    for case in (*failover_stalls.CASES, *failover_quality.CASES, *failover_long.CASES)
-}
+_PARTS = (failover_stalls, failover_connect, failover_quality, failover_long)
+CASES: dict[str, Case] = {case.name: case for part in _PARTS for case in part.CASES}
 
 
 def rounds(case: Case, runs: int) -> int:
@@ -80,7 +84,9 @@ def read(path: Path) -> dict[str, dict[str, Any]]:
 
 def rows_of(cases: dict[str, dict[str, Any]]) -> list[Row]:
     """The table of all that was measured, in the order of CASES."""
-    return [Row(**row) for name in CASES if name in cases for row in cases[name]["rows"]]
+    return [
+        row for name in CASES if name in cases for row in CASES[name].judge(cases[name]["runs"])
+    ]
 
 
 def keep(path: Path, case: Case, runs: dict[str, list[Figures]]) -> list[Row]:
@@ -135,7 +141,9 @@ def work(args: argparse.Namespace) -> bool:
         rows = keep(args.out, case, perform(case, runs))
         good = good and all(row.good for row in rows)
         for row in rows:
-            tell(f"  {row.what}: {row.reached} ({row.target}): {'' if row.good else 'MISSED'}")
+            for check in row.checks:
+                verdict = "reached" if check.good else "MISSED"
+                tell(f"  {row.what}: {check.shown} ({check.target}): {verdict}")
     everything = read(args.out)
     failover_picture.draw(everything, args.out.with_suffix(".png"))
     print(markdown(rows_of(everything)))

@@ -16,16 +16,26 @@ Runs = Mapping[str, Sequence[Figures]]
 
 
 @dataclass(frozen=True, slots=True)
+class Check:
+    """One figure with the agent beside its target."""
+
+    shown: str
+    target: str
+    good: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table: one figure of a case beside its target."""
+    """One line of the table."""
 
     what: str
     without: str
     """As shown; "-" where there is nothing to compare with."""
-    reached: str
-    """With the agent, as shown."""
-    target: str
-    good: bool
+    checks: tuple[Check, ...]
+
+    @property
+    def good(self) -> bool:
+        return all(check.good for check in self.checks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +98,11 @@ def seconds(values: Sequence[float]) -> str:
 
 def megabits(values: Sequence[float]) -> str:
     return _spread([value / 1e6 for value in values], ".1f", " Mbit/s")
+
+
+def at_most(values: Sequence[float], limit: float) -> bool:
+    """Their 95th percentile is within the limit."""
+    return p95(values) <= limit
 
 
 def _spread(values: Sequence[float], how: str, unit: str) -> str:

@@ -14,8 +14,11 @@ def markdown(rows: Sequence[Row]) -> str:
         "|---|---|---|---|---|",
     ]
     for row in rows:
+        shown = " · ".join(c.shown if c.good else f"**{c.shown}**" for c in row.checks)
+        targets = " · ".join(check.target for check in row.checks)
         verdict = "reached" if row.good else "**MISSED**"
-        lines.append(f"| {row.what} | {row.without} | {row.reached} | {row.target} | {verdict} |")
-    missed = sum(not row.good for row in rows)
-    lines += ["", f"{len(rows) - missed} of {len(rows)} targets reached."]
+        lines.append(f"| {row.what} | {row.without} | {shown} | {targets} | {verdict} |")
+    checks = [check for row in rows for check in row.checks]
+    missed = sum(not check.good for check in checks)
+    lines += ["", f"{len(checks) - missed} of {len(checks)} targets reached."]
     return "\n".join(lines)
