@@ -101,7 +101,7 @@ def _numbers(evidence: dict[str, Any] | None) -> list[str]:
         return []
     unit = evidence["unit"]
     figures = [
-        f"{word} {evidence[key]:g} {unit}"
+        f"{word} {evidence[key]:.4g} {unit}"
         for word, key in (("measured", "measured"), ("limit", "limit"))
         if evidence[key] is not None
     ]
@@ -181,7 +181,10 @@ def _server_row(server: dict[str, Any]) -> list[str]:
 
 def _server_words(server: dict[str, Any]) -> list[str]:
     missing = server["unreachable_on"]
-    return [server["reason"], *([f"does not answer on {', '.join(missing)}"] if missing else [])]
+    words = _numbers(server["evidence"])
+    if missing:
+        words.append(f"does not answer on {', '.join(missing)}")
+    return [server["reason"], *([" · ".join(words)] if words else [])]
 
 
 def _servers(servers: Sequence[dict[str, Any]]) -> list[str]:

@@ -184,6 +184,8 @@ class ServerView:
     rtt_min_ms: float | None
     silent_s: float | None
     """Since anything last arrived from it; None: nothing yet."""
+    evidence: EvidenceView | None
+    """Of the present state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +224,7 @@ class Snapshot:
     action_counts: tuple[tuple[tuple[str, str], int], ...] = ()
     """((path, kind), times since start)."""
     decision_delays: tuple[tuple[str, DelaysView], ...] = ()
-    """Per path name, since start: from a decision until each action that it brought was applied."""
+    """Per path name, since start: from a decision until the kernel was called for each action."""
     sign_delays: tuple[tuple[str, DelaysView], ...] = ()
     """The same from the first sign of what the decision was about."""
     trouble: TroubleView | None = None

@@ -110,12 +110,12 @@ def _reaction(snapshot: Snapshot) -> Iterator[Metric]:
     for name, text, found in (
         (
             "action_decision_delay_seconds",
-            "From a decision until each action that it brought was applied",
+            "From a decision until the kernel was called for each action that it brought",
             snapshot.decision_delays,
         ),
         (
             "action_sign_delay_seconds",
-            "From the first sign that led to a decision until each action was applied",
+            "From the first sign that led to it until the kernel was called for each action",
             snapshot.sign_delays,
         ),
     ):

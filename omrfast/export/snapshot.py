@@ -182,6 +182,7 @@ def _server(
         rtt_mean_ms=_ms(_mean_rtt(found)),
         rtt_min_ms=_ms(min((f.rtt_min for f in found if f.rtt_min is not None), default=None)),
         silent_s=round(max(0.0, now - max(arrived)), 3) if arrived else None,
+        evidence=None if record.evidence is None else evidence.shown(record.evidence),
     )
 
 

@@ -92,6 +92,7 @@ SERVER = ServerView(
     rtt_mean_ms=41.2,
     rtt_min_ms=40.0,
     silent_s=0.25,
+    evidence=EvidenceView("answers", 41.5, None, "ms"),
 )
 
 

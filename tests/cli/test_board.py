@@ -20,7 +20,7 @@ from omrfast.core.state import (
     Wish,
 )
 from omrfast.core.types import FlowSum, Objective, PathState, Role, ServerState
-from omrfast.core.views import ActionView, DelaysView, OverrideView, Snapshot
+from omrfast.core.views import ActionView, DelaysView, EvidenceView, OverrideView, Snapshot
 from omrfast.export.board import Board
 from omrfast.export.snapshot import Figures
 from omrfast.export.status import event_json, status_json
@@ -40,7 +40,8 @@ SERVER = ServerRecord(
     ServerState.UP,
     NOW - 60,
     "answers",
-    frozenset({"wan2", "lte"}),
+    unreachable_on=frozenset({"wan2", "lte"}),
+    evidence=Evidence("answers", 0.0415),
 )
 
 
@@ -172,6 +173,7 @@ def test_a_server_is_the_sum_of_its_addresses() -> None:
     assert (server.flows, server.subflows, server.handshakes) == (4, 3, 1)
     assert server.rtt_mean_ms == pytest.approx(50), "two flows of 40 ms and one of 70"
     assert server.rtt_min_ms == 39
+    assert server.evidence == EvidenceView("answers", 41.5, None, "ms")
     assert server.silent_s == pytest.approx(5, abs=20)
 
 

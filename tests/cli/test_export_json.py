@@ -62,6 +62,7 @@ INTERFACE = {
             "rtt_mean_ms": 41.2,
             "rtt_min_ms": 40.0,
             "silent_s": 0.25,
+            "evidence": {"what": "answers", "measured": 41.5, "limit": None, "unit": "ms"},
         }
     ],
     "actions": [

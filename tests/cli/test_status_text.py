@@ -81,7 +81,10 @@ def test_servers_and_trouble() -> None:
     header = next(number for number, line in enumerate(lines) if line.startswith("SERVER"))
     assert lines[header + 1].split()[:2] == ["vps", "up"]
     assert lines[header + 1].endswith("203.0.113.1, 2001:db8::1")
-    assert lines[header + 2 : header + 4] == ["    answers", "    does not answer on lte"]
+    assert lines[header + 2 : header + 4] == [
+        "    answers",
+        "    answers: measured 41.5 ms · does not answer on lte",
+    ]
 
 
 def test_actions_tell_how_long_since_the_first_sign() -> None:
