@@ -223,7 +223,7 @@ def render(status: dict[str, Any]) -> str:
         f"up {duration(status['uptime_s'])}",
     ]
     if trouble := status["trouble"]:
-        lines.append(f"LOCAL TROUBLE for {duration(trouble['since_s'])}: {trouble['reason']}")
+        lines.append(f"TROUBLE for {duration(trouble['since_s'])}: {trouble['reason']}")
     lines += ["", *_paths(status["paths"])]
     if status["servers"]:
         lines += ["", *_servers(status["servers"])]

@@ -109,7 +109,7 @@ class Board:
         if text == self._trouble:
             return
         self._trouble = text
-        words = "local trouble is over" if text is None else f"local trouble: {text}"
+        words = "trouble is over" if text is None else f"trouble: {text}"
         log.warning("%s", words)
         self._tell(words)
 
@@ -124,10 +124,10 @@ class Board:
             log.info("path %s: %s in %.1f ms (%s)", action.path, what, action.took_ms, reason)
         self._history.acted(action)
         details = (
-            ("reason", reason),
             ("took_ms", action.took_ms),
             ("decision_ms", action.decision_ms),
             ("sign_ms", action.sign_ms),
+            ("reason", reason),
         )
         self.events.append(EventView(action.at, "action", action.path, what, details))
         if self.recorder is not None:

@@ -127,6 +127,31 @@ def test_an_outage_with_its_numbers(lab: Lab, agent: Agent) -> None:
     assert mean * 1e3 == pytest.approx(numbers["sign_ms"], abs=50)
 
 
+def test_local_trouble(lab: Lab, agent: Agent) -> None:
+    """Both uplinks go silent at once: that is told as such, and so is its end."""
+    with Stream(lab, StreamSpec("bulk", "bulk-up")) as stream:
+        eventually(
+            lambda: shown(agent, "wan1")["subflows"] and shown(agent, "wan2")["subflows"],
+            "a subflow on each",
+        )
+        eventually(lambda: stream.delivered() > 1_000_000, "traffic on both")
+        for name in ("wan1", "wan2"):
+            lab.links[name].change(blackhole=True)
+        status = agent.wait_for(lambda status: status["trouble"] is not None, 30, "trouble")
+        assert status["trouble"]["reason"]
+        assert "TROUBLE for " in omrfast(agent, "status").stdout
+        assert metrics(lab)["omrfast_local_trouble"] == 1
+        for name in ("wan1", "wan2"):
+            lab.links[name].change(blackhole=False)
+        agent.wait_for(lambda status: status["trouble"] is None, 30, "the end of it")
+    told = [
+        event["message"].partition(":")[0]
+        for event in client.request(agent.run_dir, "events")
+        if event["kind"] == "agent" and "trouble" in event["message"]
+    ]
+    assert told == ["trouble", "trouble is over"]
+
+
 def test_a_repair_has_no_decision_behind_it(lab: Lab, agent: Agent) -> None:
     """Somebody deletes an endpoint: it comes back, and is not counted as a reaction."""
     command = ["ip", "-n", lab.ns("router"), "mptcp", "endpoint"]

@@ -77,7 +77,7 @@ def test_an_override_without_an_end() -> None:
 
 def test_servers_and_trouble() -> None:
     lines = shown(snapshot())
-    assert lines[1] == "LOCAL TROUBLE for 4.5 s: all paths silent at once"
+    assert lines[1] == "TROUBLE for 4.5 s: all paths silent at once"
     header = next(number for number, line in enumerate(lines) if line.startswith("SERVER"))
     assert lines[header + 1].split()[:2] == ["vps", "up"]
     assert lines[header + 1].endswith("203.0.113.1, 2001:db8::1")
