@@ -41,6 +41,8 @@ PROBERS = {
 }
 """Module and class of each kind's Prober, which takes the loop and the listener. Imported when a
 target of the kind is there, and not when it is asked: importing takes time."""
+_DEARER = 1.1
+"""A cost is told to the core if it is that many times what it knew."""
 PEERS_KEPT = 4
 """Remote ends of live subflows that serve as targets where no server is configured."""
 
@@ -68,6 +70,8 @@ class Probing:
         self._complaints: set[tuple[str, str]] = set()
         self._paths: dict[str, tuple[ProbePath, tuple[str, ...]]] = {}
         self._targets: dict[str, dict[str, Target]] = {}
+        self._costs: dict[tuple[str, str], int] = {}
+        """Of targets whose cost has been seen, by path and key: the most."""
 
     def configure(self, config: Config) -> None:
         """Other servers and probes from now on; certificates are read anew."""
@@ -88,7 +92,9 @@ class Probing:
         """Where the paths are now; ``names`` are the interfaces, by path name."""
         for name in self._paths.keys() - bindings.keys():
             self._forget(name)
-            self._targets.pop(name, None)
+            known = self._targets.pop(name, {})
+            for key in known:
+                self._costs.pop((name, key), None)
         paths = {}
         resolvers = self._resolvers()
         for name, binding in bindings.items():
@@ -117,7 +123,10 @@ class Probing:
         """Tell the core of every path whose targets are others than before."""
         for name, (path, near) in self._paths.items():
             address = path.source6 or path.source4 or ""
-            targets = available(self._config, address, self._peers, near)
+            targets = tuple(
+                replace(target, cost=self._costs.get((name, target.key), target.cost))
+                for target in available(self._config, address, self._peers, near)
+            )
             by_key = {target.key: target for target in targets}
             self._prepare({target.kind for target in targets})
             if by_key != self._targets.get(name):
@@ -161,6 +170,12 @@ class Probing:
             self._complaints.discard((path, key))
         text = f"{self._address(path, key)}: {reason}"
         self._failed(ProbeFailed(path, key, text, proof=False, sent=True, alive=alive))
+
+    def on_cost(self, path: str, key: str, cost: int) -> None:
+        """What was seen first replaces the estimate; after that only the dearest counts."""
+        if cost > _DEARER * self._costs.get((path, key), 0):
+            self._costs[path, key] = cost
+            self._tell()
 
     def on_error(self, path: str, key: str, reason: str, code: int) -> None:
         """Logged once, until the target answers again."""

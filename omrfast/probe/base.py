@@ -64,6 +64,12 @@ class ProbeListener(Protocol):
         an error of a resolver), so the path carries packets both ways. icmp never reports this.
         """
 
+    def on_cost(self, path: str, key: str, cost: int) -> None:
+        """The probe whose outcome follows took ``cost`` bytes of IP packets, both ways.
+
+        Told by kinds whose cost is the server's choice: http and https, once it has answered.
+        """
+
     def on_error(self, path: str, key: str, reason: str, code: int) -> None:
         """The probe could not be sent; ``reason`` names the object and has the errno text.
 

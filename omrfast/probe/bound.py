@@ -28,8 +28,12 @@ _ORIGIN_ICMP = (2, 3)  # SO_EE_ORIGIN_ICMP, SO_EE_ORIGIN_ICMP6
 _EXTENDED = struct.Struct("=IBBBBII")
 """struct sock_extended_err (linux/errqueue.h): errno, origin, type, code, pad, info, data.
 Behind it stands the sockaddr of who sent the error."""
-_TCP_INFO_RTT = 68
-"""Offset of tcpi_rtt, microseconds, in struct tcp_info (linux/tcp.h)."""
+_TCP_INFO = struct.Struct("=5xB62xI48x8xQII56xQ")
+"""Of struct tcp_info (linux/tcp.h, Linux 4.19): tcpi_options, tcpi_rtt in microseconds,
+tcpi_bytes_received, tcpi_segs_out, tcpi_segs_in, tcpi_bytes_sent."""
+_TIMESTAMPS = 1  # TCPI_OPT_TIMESTAMPS
+_FAREWELL = 3
+"""Packets after close(): two FINs, of which one acknowledges, and the last acknowledgement."""
 
 _SO_TIMESTAMPNS = 35
 _TIMESPEC = struct.Struct("@ll")
@@ -116,9 +120,23 @@ async def connect(
 
 def handshake_rtt(connected: socket.socket) -> float:
     """Seconds, as the kernel measured it: a loop that comes late does not lengthen it."""
-    info = connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_RTT + 4)
-    microseconds: int = struct.unpack_from("=I", info, _TCP_INFO_RTT)[0]
-    return microseconds / 1e6
+    _, rtt, *_ = _tcp_info(connected)
+    return rtt / 1e6
+
+
+def bytes_used(connected: socket.socket) -> int:
+    """IP bytes of all packets of the connection, both ways, with a farewell that is to come."""
+    options, _, received, segments_out, segments_in, sent = _tcp_info(connected)
+    header = 40 if connected.family == socket.AF_INET else 60
+    if options & _TIMESTAMPS:
+        header += 12
+    return sent + received + (segments_out + segments_in + _FAREWELL) * header
+
+
+def _tcp_info(connected: socket.socket) -> tuple[int, int, int, int, int, int]:
+    info = connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+    options, rtt, received, segments_out, segments_in, sent = _TCP_INFO.unpack(info)
+    return options, rtt, received, segments_out, segments_in, sent
 
 
 def keep_errors(opened: socket.socket) -> None:

@@ -25,7 +25,14 @@ import h11
 
 from omrfast.core.types import Target
 from omrfast.probe.base import ProbeListener, ProbePath
-from omrfast.probe.bound import ProbeFailure, connect, handshake_rtt, readable, writable
+from omrfast.probe.bound import (
+    ProbeFailure,
+    bytes_used,
+    connect,
+    handshake_rtt,
+    readable,
+    writable,
+)
 from omrfast.probe.resolve import Resolver
 from omrfast.probe.service import Progress, ServiceProber
 
@@ -107,6 +114,7 @@ class HttpProber(ServiceProber):
                 progress.step = "to the request"
                 await _converse(connected, place, target)
         finally:
+            progress.cost = bytes_used(connected) if connected.fileno() >= 0 else None
             connected.close()
         return rtt
 
@@ -191,22 +199,19 @@ async def _converse(opened: socket.socket, place: _Place, target: Target) -> Non
         request = request[sent:]
     wanted = (target.expect_text or "").encode()
     body = bytearray()
-    while True:
+    while len(body) < BODY_READ:
         event = http.next_event()
         if event is h11.NEED_DATA:
-            http.receive_data(
-                await _patiently(opened, functools.partial(opened.recv, 4096), readable)
-            )
+            receive = functools.partial(opened.recv, 4096)
+            http.receive_data(await _patiently(opened, receive, readable))
         elif isinstance(event, h11.Response):
             _judge(event, place, target)
         elif isinstance(event, h11.Data):
             body += event.data
-        elif isinstance(event, h11.EndOfMessage):
+        elif not isinstance(event, h11.InformationalResponse):
             break
         if isinstance(event, h11.Response | h11.Data) and wanted in body[:BODY_READ]:
             return
-        if len(body) >= BODY_READ:
-            break
     raise ProbeFailure(
         f"{target.expect_text!r} is not in the first {BODY_READ >> 10} KiB of the page;"
         " a captive portal?",

@@ -8,7 +8,9 @@ import errno
 import os
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from omrfast.core.types import Target
 from omrfast.probe.base import ProbeListener, ProbePath
@@ -23,6 +25,8 @@ class Progress:
     """What it waits for, in words that follow "no answer within 2 s: "; empty: to the probe."""
     alive: bool = False
     """The target has answered something."""
+    cost: int | None = None
+    """Bytes of IP packets, both ways, if it is known and not the same for all targets."""
 
 
 class ServiceProber(ABC):
@@ -50,45 +54,40 @@ class ServiceProber(ABC):
             self._tasks[key] = self._loop.create_task(self._run(path, target))
 
     async def _run(self, path: ProbePath, target: Target) -> None:
+        key, task = (path.name, target.key), asyncio.current_task()
         progress = Progress()
-        listener, name, key = self._listener, path.name, target.key
-        task = asyncio.current_task()
+        try:
+            tell = await self._outcome(path, target, progress)
+            if self._tasks.get(key) is task:
+                del self._tasks[key]
+                if progress.cost is not None:
+                    self._listener.on_cost(*key, progress.cost)
+                tell()
+        finally:
+            if self._tasks.get(key) is task:
+                del self._tasks[key]
+
+    async def _outcome(
+        self, path: ProbePath, target: Target, progress: Progress
+    ) -> Callable[[], None]:
+        """Asks; returns what tells the listener of what became of it."""
+        name, key, listener = path.name, target.key, self._listener
         try:
             async with asyncio.timeout(target.timeout):
                 rtt = await self.ask(path, target, progress)
+            return partial(listener.on_reply, name, key, rtt, time.monotonic())
         except TimeoutError:
-            reason = f"no answer within {target.timeout:g} s"
-            if progress.step:
-                reason = f"{reason} {progress.step}"
-            if self._finish(name, key, task):
-                listener.on_failed(name, key, reason, time.monotonic(), progress.alive)
+            reason = f"no answer within {target.timeout:g} s {progress.step}".rstrip()
+            return partial(listener.on_failed, name, key, reason, time.monotonic(), progress.alive)
         except OSError as error:
             code = error.errno or errno.EIO
             reason = f"probe to {target.address} through {path.interface}: {os.strerror(code)}"
-            if self._finish(name, key, task):
-                listener.on_error(name, key, reason, code)
+            return partial(listener.on_error, name, key, reason, code)
         except ProbeFailure as failure:
-            if self._finish(name, key, task):
-                self._failed(name, key, failure)
-        else:
-            if self._finish(name, key, task):
-                listener.on_reply(name, key, rtt, time.monotonic())
-        finally:
-            self._finish(name, key, task)
-
-    def _failed(self, name: str, key: str, failure: ProbeFailure) -> None:
-        reason, at = str(failure), time.monotonic()
-        if failure.said_by is not None:
-            self._listener.on_unreachable(name, key, failure.said_by, reason, at)
-        else:
-            self._listener.on_failed(name, key, reason, at, failure.alive)
-
-    def _finish(self, name: str, key: str, task: asyncio.Task[None] | None) -> bool:
-        """Whether this task is still the one that speaks for the probe; it is no longer then."""
-        if self._tasks.get((name, key)) is not task:
-            return False
-        del self._tasks[name, key]
-        return True
+            reason, at = str(failure), time.monotonic()
+            if failure.said_by is not None:
+                return partial(listener.on_unreachable, name, key, failure.said_by, reason, at)
+            return partial(listener.on_failed, name, key, reason, at, failure.alive)
 
     def forget(self, path: str) -> None:
         """See Prober.forget()."""

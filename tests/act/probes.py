@@ -58,6 +58,10 @@ class Listener:
 
     def __init__(self):
         self.heard = []
+        self.costs = []
+
+    def on_cost(self, path, key, cost):
+        self.costs.append(cost)
 
     def on_reply(self, path, key, rtt, at):
         self.heard.append(("reply", path, key, rtt, at))
@@ -93,14 +97,16 @@ def probing(lab, make, body):
     return lab.router.call(lambda: asyncio.run(main()))
 
 
-def outcome(lab, make, path, target):
-    """What becomes of one probe, without its instant."""
+def outcome(lab, make, path, target, costs=None):
+    """What becomes of one probe, without its instant; ``costs`` takes what it is said to cost."""
 
     async def body(prober, listener):
         before = time.monotonic()
         prober.send(path, target)
         assert listener.heard == []
         (heard,) = await listener.until(1)
+        if costs is not None:
+            costs.extend(listener.costs)
         if heard[0] == "reply":
             assert 0 < heard[3] < time.monotonic() - before
             return heard[:3]

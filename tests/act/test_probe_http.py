@@ -78,6 +78,7 @@ def test_each_path_asks_from_its_own_device_and_address(plain, family):
         ("/status/200", {"expect_status": 204}, "status 200 instead of 204"),
         ("/status/503", {}, "status 503 instead of 200 to 299"),
         ("/status/503", {"expect_status": 503}, None),
+        ("/continue", {}, None),
         ("/status/301/http://portal.test/", {"expect_status": 301}, None),
         (
             "/status/302/http://portal.test/login", {},
@@ -107,12 +108,10 @@ def test_what_counts_as_working(plain, path, expected, reason):
         assert failure(lab, HttpProber, target) == (reason, True)
 
 
-def test_what_is_no_http(plain):
+@pytest.mark.parametrize("path", ["/nonsense", "/short", "/switch", "/headers", "/nothing"])
+def test_what_is_no_http(plain, path):
     lab, _ = plain
-    reason, alive = failure(lab, HttpProber, http("/nonsense"))
-    assert reason.startswith("answered what is no HTTP: ")
-    assert alive
-    reason, alive = failure(lab, HttpProber, http("/short", expect_text=WORDS))
+    reason, alive = failure(lab, HttpProber, http(path, expect_text=WORDS))
     assert reason.startswith("answered what is no HTTP: ")
     assert alive
 

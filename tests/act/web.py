@@ -19,7 +19,7 @@ HOST = "web.test"
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """/status/NNN[/LOCATION], /page/BYTES/ (then WORDS), /endless, /slow, /nonsense, /short."""
+    """/status/NNN[/LOCATION], /page/BYTES/ (then WORDS), /endless, /slow, /nonsense…"""
 
     def do_GET(self):
         self.server.seen.append((self.client_address[0].removeprefix("::ffff:"), self.path))
@@ -39,6 +39,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.server.release.wait(60)
         elif kind == "nonsense":
             self.wfile.write(b"220 mail.test ESMTP\r\n")
+        elif kind == "switch":
+            self.wfile.write(b"HTTP/1.1 101 Switching Protocols\r\n\r\nHTTP/1.1 204 No\r\n\r\n")
+        elif kind == "continue":
+            self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n")
+        elif kind == "headers":
+            self.wfile.write(b"HTTP/1.1 200 OK\r\n" + b"X-Filler: yes\r\n" * 5000)
         elif kind == "short":
             self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf")
 
@@ -163,20 +169,52 @@ def records(*lines):
     return reply
 
 
+EXTENSIONS = """
+[ca]
+basicConstraints = critical,CA:true
+subjectKeyIdentifier = hash
+[public]
+basicConstraints = critical,CA:false
+keyUsage = critical,digitalSignature,keyEncipherment
+extendedKeyUsage = serverAuth,clientAuth
+subjectKeyIdentifier = hash
+authorityKeyIdentifier = keyid
+authorityInfoAccess = OCSP;URI:http://ocsp.example.test,caIssuers;URI:http://ca.example.test/ca.der
+crlDistributionPoints = URI:http://crl.example.test/some/list/or/other.crl
+certificatePolicies = 2.23.140.1.2.1
+"""
+
+
 def authority(folder):
-    """Make ca.pem, and web.pem and old.pem (expired) that it signed: for HOST and the addresses."""
+    """Make certificates, all for HOST and the server's addresses, below the root of ca.pem.
+
+    web.pem is signed by it, and so is old.pem, which has expired; chain.pem, of the size of a
+    public one (RSA 2048), is signed by another that the root signed and that follows it.
+    """
 
     def openssl(words):
         run("openssl", *words.split())
 
-    ca, web_, names = f"{folder}/ca", f"{folder}/web", folder / "names"
+    conf = folder / "extensions"
+    names = f"subjectAltName=DNS:{HOST},IP:10.77.9.1,IP:fd77:9::1\n"
+    conf.write_text(names + EXTENSIONS + names)
     new = "req -newkey rsa:2048 -nodes"
-    names.write_text(f"subjectAltName=DNS:{HOST},IP:10.77.9.1,IP:fd77:9::1")
-    openssl(f"{new} -x509 -days 2 -subj /CN=Lab -keyout {ca}.key -out {ca}.pem")
-    openssl(f"{new} -subj /CN={HOST} -keyout {web_}.key -out {web_}.csr")
-    signed = f"x509 -req -in {web_}.csr -CA {ca}.pem -CAkey {ca}.key -CAcreateserial"
-    openssl(f"{signed} -extfile {names} -days 2 -out {web_}.pem")
-    openssl(f"{signed} -extfile {names} -days -1 -out {folder}/old.pem")
+    openssl(f"{new} -x509 -days 2 -subj /CN=Lab -keyout {folder}/ca.key -out {folder}/ca.pem")
+    for name in ("web", "mid"):
+        files = f"-keyout {folder}/{name}.key -out {folder}/{name}.csr"
+        openssl(f"{new} -subj /C=XX/O=Laboratory/CN={name}.test {files}")
+
+    def sign(name, out, by, days, section=""):
+        issuer = f"-CA {folder}/{by}.pem -CAkey {folder}/{by}.key -CAcreateserial"
+        files = f"-in {folder}/{name}.csr -out {folder}/{out}.pem -extfile {conf}"
+        openssl(f"x509 -req {files} {issuer} -days {days} {section}")
+
+    sign("web", "web", "ca", 2)
+    sign("web", "old", "ca", -1)
+    sign("mid", "mid", "ca", 2, "-extensions ca")
+    sign("web", "chain", "mid", 2, "-extensions public")
+    with (folder / "chain.pem").open("a") as chain:
+        chain.write((folder / "mid.pem").read_text())
 
 
 def server_context(folder, name="web"):
