@@ -27,6 +27,7 @@ from omrfast.export.control import ControlServer
 from omrfast.export.desk import Desk
 from omrfast.export.handlers import control_handlers
 from omrfast.export.prometheus import MetricsServer
+from omrfast.follow import Follower
 from omrfast.meter import Meter
 from omrfast.places import Places
 from omrfast.probing import Probing
@@ -44,8 +45,6 @@ SLOW_REST = 9.0
 the walk over them takes no more than a tenth of a processor."""
 PASS_INTERVAL = 5.0
 """A reconciler's pass at least this often: heals what others change."""
-SETTLE = 0.05
-"""Netlink events come in bunches; look once when they have settled."""
 
 
 class AgentError(Exception):
@@ -60,6 +59,7 @@ class Agent:
     _reconciler: Reconciler
     _meter: Meter
     _probing: Probing
+    _follower: Follower
     _pulse: Pulse
 
     def __init__(
@@ -79,12 +79,9 @@ class Agent:
         self._board = Board(dry_run=dry_run)
         self._ready = asyncio.Event()
         self._places = Places()
-        self._look_handle: asyncio.TimerHandle | None = None
         self._failure: BaseException | None = None
-        self._unmeasured: dict[str, str] = {}
         self._stopping = asyncio.Event()
         self._pass_wanted = asyncio.Event()
-        self._look_wanted = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._closers: list[Callable[[], None]] = []
 
@@ -125,8 +122,6 @@ class Agent:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
-            if self._look_handle is not None:
-                self._look_handle.cancel()
             for close in reversed(self._closers):
                 close()
             await control.close()
@@ -147,8 +142,7 @@ class Agent:
             Actuator(), ledger, dry_run=self._dry_run, acted=self._board.acted
         )
         self._closers.append(self._reconciler.close)
-        self._closers.append(watch.Watch(loop, self._changed).close)
-        observed = await self._reconciler.observe(None, self._servers())
+        observed = await self._observe()
         paths = self._places.find(self._config, observed)
         plane = await asyncio.to_thread(
             open_dataplane, agent.run_dir, agent.loader, flows=agent.flows
@@ -170,20 +164,31 @@ class Agent:
         take = self._pulse.take
         self._probing = Probing(loop, self._config, replied=take, failed=take, changed=take)
         self._closers.append(self._probing.close)
+        self._follower = Follower(
+            self._places,
+            self._meter,
+            self._probing,
+            self._pulse,
+            config=lambda: self._config,
+            observe=self._observe,
+            looked=self._pass_wanted.set,
+        )
+        self._closers.append(self._follower.close)
+        self._closers.append(watch.Watch(loop, self._follower.changed).close)
         self._tell_servers()
-        await self._bind(observed)
+        await self._follower.bind(observed)
         self._desk.take_up(self._pulse.state)
         self._ready.set()
         loop.add_reader(self._meter.event_fd, self._ring)
         self._closers.append(self._stop_ring)
         self._tasks = [
             asyncio.create_task(work(), name=work.__name__)
-            for work in (self._slow_ticks, self._passes, self._looks)
+            for work in (self._slow_ticks, self._passes, self._follower.looks)
         ]
         for task in self._tasks:
             task.add_done_callback(self._task_ended)
         self._board.agent(f"measuring {len(paths)} paths, loader {self._meter.loader}")
-        self._look_wanted.set()  # for what has changed while the programs were loaded
+        self._follower.want()  # for what has changed while the programs were loaded
         self._pulse.tick()
 
     def _stop_ring(self) -> None:
@@ -206,29 +211,17 @@ class Agent:
             log.critical("%s failed", task.get_name(), exc_info=task.exception())
             self._fail(task.exception() or RuntimeError(task.get_name()))
 
-    # --- paths -----------------------------------------------------------------------------------
+    # --- servers ---------------------------------------------------------------------------------
 
     def _servers(self) -> tuple[str, ...]:
         return tuple(a for server in self._config.servers for a in server.addresses)
 
+    async def _observe(self) -> Observed:
+        return await self._reconciler.observe(None, self._servers())
+
     def _tell_servers(self) -> None:
         named = tuple((server.name, server.addresses) for server in self._config.servers)
         self._pulse.take(ServersChanged(named, self._config.agent.quorum))
-
-    async def _bind(self, observed: Observed) -> None:
-        """Follow the paths to where they are now; tell the core whose link came or went."""
-        paths = self._pulse.paths
-        create = bool(self._config.paths)
-        measured, changes = self._places.follow(paths, observed, create=create)
-        unmeasured = await asyncio.to_thread(self._meter.bind, measured)
-        for name, why in unmeasured.items():
-            if self._unmeasured.get(name) != why:
-                log.error("path %s is not measured, only probed: %s", name, why)
-        self._unmeasured = unmeasured
-        names = {path.name: path.interface for path in paths}
-        self._probing.bind(self._places.bindings, names, observed)
-        for change in changes:
-            self._pulse.take(change)
 
     # --- what happens ----------------------------------------------------------------------------
 
@@ -244,20 +237,6 @@ class Agent:
                 self._board.flow(path, event)
         self._pulse.tick()
 
-    def _changed(self, event: watch.Event) -> None:
-        """A link that goes is proof by itself; all the rest can wait until it has settled."""
-        if isinstance(event, watch.NeighbourFailed):
-            for proof in self._places.neighbour_failed(event.index, event.address):
-                self._pulse.take(proof)
-            return
-        if isinstance(event, watch.LinkEvent) and not event.up:
-            why = "is gone" if event.removed else "is down or has no carrier"
-            for change in self._places.link_down(event.index, f"interface {event.name} {why}"):
-                self._pulse.take(change)
-        if self._look_handle is None:
-            loop = asyncio.get_running_loop()
-            self._look_handle = loop.call_later(SETTLE, self._look_wanted.set)
-
     # --- background work -------------------------------------------------------------------------
 
     async def _passes(self) -> None:
@@ -265,27 +244,13 @@ class Agent:
             try:
                 await asyncio.wait_for(self._pass_wanted.wait(), PASS_INTERVAL)
             except TimeoutError:
-                if self._unmeasured:
-                    self._look_wanted.set()
+                if self._follower.unmeasured:
+                    self._follower.want()
             self._pass_wanted.clear()
             aborts = self._pulse.take_aborts()
             causes = self._board.take_causes(self._pulse.state)
             paths, bindings, wishes = self._places.all(self._pulse.paths, self._pulse.wishes)
             self._reconciler.run(paths, bindings, self._servers(), wishes, causes, aborts)
-
-    async def _looks(self) -> None:
-        while True:
-            await self._look_wanted.wait()
-            self._look_wanted.clear()
-            self._look_handle = None
-            try:
-                observed = await self._reconciler.observe(None, self._servers())
-                paths = self._places.discover(self._config, observed, self._pulse.paths)
-                self._pulse.reconfigure(paths)
-                await self._bind(observed)
-            except ActionError as error:
-                log.error("%s", error)
-            self._pass_wanted.set()
 
     async def _slow_ticks(self) -> None:
         loop = asyncio.get_running_loop()
@@ -320,7 +285,7 @@ class Agent:
         self._pulse.reconfigure(paths)
         self._tell_servers()
         self._probing.configure(self._config)
-        self._look_wanted.set()
+        self._follower.want()
         self._board.agent(f"reloaded {config.source}")
 
     # --- what is shown ---------------------------------------------------------------------------
