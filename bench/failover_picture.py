@@ -62,20 +62,20 @@ def connections(cases: Mapping[str, Mapping[str, Any]]) -> list[Group]:
     """Slowest new connections, seconds."""
     groups = []
     for name, label in (
-        ("active", "2nd active"),
-        ("backup", "2nd backup"),
-        ("quiet-active", "quiet"),
+        ("active", "2nd\nactive"),
+        ("backup", "2nd\nbackup"),
+        ("quiet-active", "after\nquiet"),
     ):
         runs = _runs(cases, f"connect-{name}")
         if runs is None:
             continue
-        for key, words in (("worst", "at once"), ("later", "500 ms on")):
+        for key, words in (("worst", ""), ("later", "\nlater")):
             values = {side: _floats(runs[side], key) for side in (WITHOUT, WITH)}
             normal = median(_floats(runs[WITH], "normal"))
             target = failover_connect.WORST_MOST
             if key == "later":
                 target = failover_connect.LATER_RATIO * normal
-            groups.append(Group(f"{label}\n{words}", values, target))
+            groups.append(Group(f"{label}{words}", values, target))
     return groups
 
 
@@ -153,7 +153,7 @@ def shares(cases: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[float
 
 
 def _bars(axes: Any, groups: list[Group], title: str, unit: str, how: str = ".0f") -> None:
-    axes.set_title(title, loc="left", fontsize=10, fontweight="bold")
+    _title(axes, title)
     axes.set_ylabel(unit)
     for place, group in enumerate(groups):
         width = BAR if len(group.values) == 2 else 0.27
@@ -179,15 +179,22 @@ def _bars(axes: Any, groups: list[Group], title: str, unit: str, how: str = ".0f
 
 
 def _shares(axes: Any, entries: list[tuple[str, list[float]]]) -> None:
-    axes.set_title("With omrfast: share of what is allowed", loc="left", fontsize=10, weight="bold")
-    for place, (_, values) in enumerate(entries):
-        axes.barh(place, median(values), 0.6, color=COLOURS[WITH], alpha=0.35, lw=0)
+    _title(axes, "With omrfast, as a share of what is allowed")
+    for place, (label, values) in enumerate(entries):
+        axes.barh(place, median(values), 0.42, color=COLOURS[WITH], alpha=0.35, lw=0)
         axes.plot(values, [place] * len(values), "o", ms=3, color=COLOURS[WITH], alpha=0.8)
+        axes.annotate(
+            label, (0.0, place - 0.36), xytext=(3, 0), textcoords="offset points", fontsize=8
+        )
     axes.axvline(1.0, color="black", lw=1.4)
-    axes.set_yticks(range(len(entries)), [label for label, _ in entries], fontsize=8)
-    axes.invert_yaxis()
-    axes.set_xlim(0, max(1.15, *(1.05 * max(values) for _, values in entries), 0.0))
+    axes.set_yticks([])
+    axes.set_ylim(len(entries) - 0.6, -0.9)
+    axes.set_xlim(0, 1.05 * max([1.1, *(max(values) for _, values in entries)]))
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _title(axes: Any, text: str) -> None:
+    axes.set_title(text, loc="left", fontsize=10, fontweight="bold")
 
 
 def draw(cases: Mapping[str, Mapping[str, Any]], path: Path) -> None:
@@ -206,9 +213,11 @@ def draw(cases: Mapping[str, Mapping[str, Any]], path: Path) -> None:
         "ms",
     )
     slow = figure.add_subplot(grid[1, 0])
-    _bars(slow, connections(cases), "... slowest new connection", "seconds", ".2f")
+    _bars(slow, connections(cases), "... slowest new one (later: 500 ms on)", "seconds", ".2f")
     slow.set_yscale("log")
     slow.set_ylim(0.1, 12)
+    slow.set_yticks([0.1, 0.5, 1, 5, 10], ["0.1", "0.5", "1", "5", "10"])
+    slow.minorticks_off()
     _bars(figure.add_subplot(grid[1, 1]), messages(cases), "Uplink 1 turns bad: p99", "ms")
     _bars(figure.add_subplot(grid[2, 0]), goodput(cases), "Goodput of an upload", "Mbit/s", ".1f")
     entries = shares(cases)
