@@ -144,6 +144,7 @@ ACTION_KINDS = (
     "metric",
     "copy",
     "withdraw",
+    "repeat",
     "abort",
 )
 
@@ -223,10 +224,11 @@ class Snapshot:
     """((path, state entered), times since start)."""
     action_counts: tuple[tuple[tuple[str, str], int], ...] = ()
     """((path, kind), times since start)."""
-    decision_delays: tuple[tuple[str, DelaysView], ...] = ()
-    """Per path name, since start: from a decision until the kernel was called for each action."""
-    sign_delays: tuple[tuple[str, DelaysView], ...] = ()
-    """The same from the first sign of what the decision was about."""
+    decision_delays: tuple[tuple[tuple[str, str], DelaysView], ...] = ()
+    """((path, kind), since start): from a decision until the kernel was called for each action."""
+    sign_delays: tuple[tuple[tuple[str, str], DelaysView], ...] = ()
+    """The same from the first sign of what the decision was about; of what comes back, since when
+    it has been good."""
     trouble: TroubleView | None = None
     flows: int = 0
     flow_capacity: int = 0

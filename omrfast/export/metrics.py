@@ -110,22 +110,22 @@ def _reaction(snapshot: Snapshot) -> Iterator[Metric]:
     for name, text, found in (
         (
             "action_decision_delay_seconds",
-            "From a decision until the kernel was called for each action that it brought",
+            "From a decision until the kernel was called; reason is the kind of action",
             snapshot.decision_delays,
         ),
         (
             "action_sign_delay_seconds",
-            "From the first sign that led to it until the kernel was called for each action",
+            "From the first sign of what it was about until the kernel was called",
             snapshot.sign_delays,
         ),
     ):
         yield _histogram(name, text, found)
 
 
-def _histogram(name: str, text: str, found: Iterable[tuple[str, DelaysView]]) -> Metric:
-    family = HistogramMetricFamily(f"omrfast_{name}", text, labels=("path",))
-    for path, delays in found:
-        family.add_metric((path,), _cumulative(delays.buckets), sum_value=delays.sum_s)
+def _histogram(name: str, text: str, found: Iterable[tuple[tuple[str, str], DelaysView]]) -> Metric:
+    family = HistogramMetricFamily(f"omrfast_{name}", text, labels=("path", "reason"))
+    for key, delays in found:
+        family.add_metric(key, _cumulative(delays.buckets), sum_value=delays.sum_s)
     return family
 
 

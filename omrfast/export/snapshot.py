@@ -28,6 +28,9 @@ from omrfast.export.delays import Delays
 
 ACTIONS_SHOWN = 50
 
+_Delays = dict[tuple[str, str], Delays]
+"""By path name and kind of action."""
+
 
 @dataclass(slots=True)
 class History:
@@ -37,8 +40,8 @@ class History:
     action_counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     transitions: Counter[tuple[str, str]] = field(default_factory=Counter)
     """Of paths."""
-    decision_delays: dict[str, Delays] = field(default_factory=lambda: defaultdict(Delays))
-    sign_delays: dict[str, Delays] = field(default_factory=lambda: defaultdict(Delays))
+    decision_delays: _Delays = field(default_factory=lambda: defaultdict(Delays))
+    sign_delays: _Delays = field(default_factory=lambda: defaultdict(Delays))
 
     def decided(self, decision: Decision) -> None:
         """A path entered another state."""
@@ -47,11 +50,12 @@ class History:
     def acted(self, action: ActionView) -> None:
         """The kernel was changed, or would have been but for a dry run."""
         self.actions.append(action)
-        self.action_counts[action.path, action.kind] += 1
+        key = action.path, action.kind
+        self.action_counts[key] += 1
         if action.decision_ms is not None:
-            self.decision_delays[action.path].add(action.decision_ms / 1e3)
+            self.decision_delays[key].add(action.decision_ms / 1e3)
         if action.sign_ms is not None:
-            self.sign_delays[action.path].add(action.sign_ms / 1e3)
+            self.sign_delays[key].add(action.sign_ms / 1e3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,8 +203,8 @@ def _trouble(state: CoreState, now: float) -> TroubleView | None:
     return TroubleView(state.trouble, round(now - state.trouble_since, 3))
 
 
-def _delays(found: Mapping[str, Delays]) -> tuple[tuple[str, DelaysView], ...]:
-    return tuple((name, delays.view()) for name, delays in found.items())
+def _delays(found: _Delays) -> tuple[tuple[tuple[str, str], DelaysView], ...]:
+    return tuple((key, delays.view()) for key, delays in found.items())
 
 
 def _ms(seconds: float | None) -> float | None:

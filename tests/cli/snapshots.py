@@ -96,6 +96,11 @@ SERVER = ServerView(
 )
 
 
+REMOVAL = ("fibre", "delete")
+DECISION_DELAYS = DelaysView(((0.01, 3), (0.1, 3), (math.inf, 4)), 0.52)
+SIGN_DELAYS = DelaysView(((0.01, 0), (0.1, 2), (math.inf, 4)), 1.7)
+
+
 def snapshot(*paths: PathView) -> Snapshot:
     counters = PathCounters(
         tx_bytes=1000,
@@ -121,8 +126,8 @@ def snapshot(*paths: PathView) -> Snapshot:
         rtt_buckets=(("fibre", ((0.032768, 1), (0.065536, 6), (33.554432, 7))), ("lte", ())),
         transitions=((("fibre", "up"), 2), (("fibre", "degraded"), 1)),
         action_counts=((("fibre", "backup"), 1),),
-        decision_delays=(("fibre", DelaysView(((0.01, 3), (0.1, 3), (math.inf, 4)), 0.52)),),
-        sign_delays=(("fibre", DelaysView(((0.01, 0), (0.1, 2), (math.inf, 4)), 1.7)),),
+        decision_delays=((REMOVAL, DECISION_DELAYS),),
+        sign_delays=((REMOVAL, SIGN_DELAYS),),
         trouble=TroubleView("all paths silent at once", 4.5),
         flows=12,
         flow_capacity=65536,

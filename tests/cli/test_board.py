@@ -128,8 +128,8 @@ def test_actions_and_their_delays() -> None:
     }
     assert added["details"]["sign_ms"] is None
     snapshot = published(board)
-    ((name, delays),) = snapshot.sign_delays
-    assert (name, delays.sum_s) == ("wan1", pytest.approx(0.361))
+    ((key, delays),) = snapshot.sign_delays
+    assert (key, delays.sum_s) == (("wan1", "delete"), pytest.approx(0.361))
     assert [count for bound, count in delays.buckets if bound in (0.3, 0.5)] == [0, 1]
     ((_, decided),) = snapshot.decision_delays
     assert isinstance(decided, DelaysView)

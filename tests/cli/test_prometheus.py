@@ -18,6 +18,7 @@ from omrfast.core.types import PathState
 from omrfast.core.views import OverrideView
 from omrfast.export.prometheus import MetricsError, MetricsServer, split_listen
 
+REMOVAL = {"path": "fibre", "reason": "delete"}
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
@@ -93,10 +94,18 @@ def samples(families: list[Metric]) -> Samples:
         ("omrfast_path_unreachable_servers", {"path": "lte"}, 1),
         ("omrfast_path_unreachable_servers", {"path": "fibre"}, 0),
         ("omrfast_local_trouble", {}, 1),
-        ("omrfast_action_decision_delay_seconds_count", {"path": "fibre"}, 4),
-        ("omrfast_action_decision_delay_seconds_sum", {"path": "fibre"}, 0.52),
-        ("omrfast_action_sign_delay_seconds_bucket", {"path": "fibre", "le": "0.1"}, 2),
-        ("omrfast_action_sign_delay_seconds_bucket", {"path": "fibre", "le": "+Inf"}, 4),
+        ("omrfast_action_decision_delay_seconds_count", REMOVAL, 4),
+        ("omrfast_action_decision_delay_seconds_sum", REMOVAL, 0.52),
+        (
+            "omrfast_action_sign_delay_seconds_bucket",
+            REMOVAL | {"le": "0.1"},
+            2,
+        ),
+        (
+            "omrfast_action_sign_delay_seconds_bucket",
+            REMOVAL | {"le": "+Inf"},
+            4,
+        ),
         ("omrfast_flows", {}, 12),
         ("omrfast_flow_capacity", {}, 65536),
         ("omrfast_uptime_seconds", {}, 99.5),
