@@ -75,6 +75,8 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workerinput"):  # of pytest-xdist: its neighbour's are not left
+        return
     left = sorted(_namespaces() - session.config.stash[_before])
     session.config.stash[_left] = left
     if left and IN_CI and session.exitstatus == pytest.ExitCode.OK:
