@@ -82,9 +82,18 @@ def holding(*capabilities: str) -> list[str]:
     return ["setpriv", "--no-new-privs", f"--bounding-set={','.join(['-all', *names])}"]
 
 
-def test_the_agent_does_its_work_with_these_rights(router: Router) -> None:
+def protected() -> list[str]:
+    """A command's prefix: what ProtectSystem=full makes of the file system."""
+    assert settings()["ProtectSystem"] == "full"
+    read_only = "mount --bind $d $d && mount -o remount,bind,ro $d"
+    script = f'set -e; for d in /usr /boot /etc; do {read_only}; done; exec "$@"'
+    return ["unshare", "--mount", "sh", "-c", script, "sh"]
+
+
+@pytest.mark.parametrize("loader", ["prebuilt", "bcc"])
+def test_the_agent_does_its_work_with_these_rights(router: Router, loader: str) -> None:
     before = router.found()
-    router.start(prefix=holding(*granted()))
+    router.start("--loader", loader, prefix=[*protected(), *holding(*granted())])
     assert router.agent is not None
     status = Path(f"/proc/{router.agent.pid}/status").read_text()
     held = int(status.split("CapEff:")[1].split()[0], 16)
