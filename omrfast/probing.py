@@ -61,7 +61,7 @@ class Probing:
     ) -> None:
         """``replied``, ``failed`` and ``changed`` take the core's events."""
         self._loop = loop
-        self._probers: dict[ProbeKind, Prober] = {}
+        self._probers: dict[ProbeKind, Prober | None] = {}
         self._config = config
         self._replied = replied
         self._failed = failed
@@ -126,31 +126,39 @@ class Probing:
             targets = tuple(
                 replace(target, cost=self._costs.get((name, target.key), target.cost))
                 for target in available(self._config, address, self._peers, near)
+                if self._prober(target.kind) is not None
             )
             by_key = {target.key: target for target in targets}
-            self._prepare({target.kind for target in targets})
             if by_key != self._targets.get(name):
                 self._targets[name] = by_key
                 self._changed(TargetsChanged(name, targets))
 
-    def _prepare(self, kinds: Iterable[ProbeKind]) -> None:
-        for kind in kinds:
-            if kind in PROBERS and kind not in self._probers:
-                module, name = PROBERS[kind]
+    def _prober(self, kind: ProbeKind) -> Prober | None:
+        """None, and logged once, if its library is not there."""
+        if kind not in self._probers:
+            module, name = PROBERS[kind]
+            try:
                 make: Callable[[asyncio.AbstractEventLoop, ProbeListener], Prober]
                 make = getattr(importlib.import_module(module), name)
                 self._probers[kind] = make(self._loop, self)
+            except ImportError as error:
+                log.error("no probes of kind %s: %s; omrfast check says what to do", kind, error)
+                self._probers[kind] = None
+        return self._probers[kind]
 
     def _forget(self, path: str) -> None:
-        for prober in self._probers.values():
+        for prober in filter(None, self._probers.values()):
             prober.forget(path)
 
     def send(self, order: ProbeOrder) -> None:
         """Ask one target. Nothing happens if path or target are gone meanwhile."""
         target = self._targets.get(order.path, {}).get(order.target)
-        if target is not None:
-            path, _ = self._paths[order.path]
-            self._probers[target.kind].send(path, target)
+        if target is None:
+            return
+        path, _ = self._paths[order.path]
+        prober = self._prober(target.kind)
+        if prober is not None:
+            prober.send(path, target)
 
     def on_reply(self, path: str, key: str, rtt: float, at: float) -> None:
         """See ProbeListener."""
@@ -190,5 +198,5 @@ class Probing:
 
     def close(self) -> None:
         """Nothing is asked or told from then on."""
-        for prober in self._probers.values():
+        for prober in filter(None, self._probers.values()):
             prober.close()

@@ -83,7 +83,8 @@ class Prober(Protocol):
     def send(self, path: ProbePath, target: Target) -> None:
         """Send one probe to ``target`` now. Never blocks, never raises OSError.
 
-        A service that is still being asked on this path is not asked again meanwhile.
+        Nothing happens, and nothing is told of it, while as many probes of the target as the kind
+        allows are under way on this path (tcp 4, http, https and dns one, icmp any number).
         """
 
     def forget(self, path: str) -> None:

@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 from omrfast.core.types import Target
 from omrfast.probe.base import ProbeListener, ProbePath
@@ -32,13 +33,17 @@ class Progress:
 class ServiceProber(ABC):
     """A Prober whose probes are coroutines; to be made and used on the loop's thread.
 
-    A service is asked once at a time on a path, so there are never more tasks than targets.
+    There are never more tasks than targets times at_once.
     """
+
+    at_once: ClassVar[int] = 1
+    """Probes of one target that may be under way on a path."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, listener: ProbeListener) -> None:
         self._loop = loop
         self._listener = listener
-        self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._tasks: dict[asyncio.Task[None], tuple[str, str]] = {}
+        """Path and key of each probe under way that has not been dropped."""
 
     @abstractmethod
     async def ask(self, path: ProbePath, target: Target, progress: Progress) -> float:
@@ -50,22 +55,23 @@ class ServiceProber(ABC):
     def send(self, path: ProbePath, target: Target) -> None:
         """See Prober.send()."""
         key = (path.name, target.key)
-        if key not in self._tasks:
-            self._tasks[key] = self._loop.create_task(self._run(path, target))
+        if sum(under_way == key for under_way in self._tasks.values()) < self.at_once:
+            self._tasks[self._loop.create_task(self._run(path, target))] = key
 
     async def _run(self, path: ProbePath, target: Target) -> None:
-        key, task = (path.name, target.key), asyncio.current_task()
+        task = asyncio.current_task()
+        assert task is not None
         progress = Progress()
         try:
             tell = await self._outcome(path, target, progress)
-            if self._tasks.get(key) is task:
-                del self._tasks[key]
-                if progress.cost is not None:
-                    self._listener.on_cost(*key, progress.cost)
-                tell()
-        finally:
-            if self._tasks.get(key) is task:
-                del self._tasks[key]
+        except BaseException:
+            self._tasks.pop(task, None)
+            raise
+        if self._tasks.pop(task, None) is None:
+            return
+        if progress.cost is not None:
+            self._listener.on_cost(path.name, target.key, progress.cost)
+        tell()
 
     async def _outcome(
         self, path: ProbePath, target: Target, progress: Progress
@@ -91,11 +97,12 @@ class ServiceProber(ABC):
 
     def forget(self, path: str) -> None:
         """See Prober.forget()."""
-        for key in [key for key in self._tasks if key[0] == path]:
-            self._tasks.pop(key).cancel()
+        for task in [task for task, key in self._tasks.items() if key[0] == path]:
+            del self._tasks[task]
+            task.cancel()
 
     def close(self) -> None:
         """See Prober.close()."""
-        for task in self._tasks.values():
+        for task in self._tasks:
             task.cancel()
         self._tasks.clear()

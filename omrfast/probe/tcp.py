@@ -12,6 +12,8 @@ from omrfast.probe.service import Progress, ServiceProber
 class TcpProber(ServiceProber):
     """Target.address is ``address:port`` or ``[address]:port``; see Prober."""
 
+    at_once = 4  # a burst does not wait for a lost SYN
+
     async def ask(self, path: ProbePath, target: Target, progress: Progress) -> float:
         """See ServiceProber.ask()."""
         address, _, port = target.address.rpartition(":")
