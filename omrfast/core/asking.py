@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from omrfast.core import limits
+from omrfast.core import choosing, limits
 from omrfast.core import model as measure
 from omrfast.core.state import PathRecord, TargetRecord
 from omrfast.core.types import Target
@@ -61,7 +61,9 @@ def note_asked(record: PathRecord, keys: Iterable[str], now: float) -> PathRecor
 
 def _counts(record: PathRecord, entry: TargetRecord) -> bool:
     """Its silence says something about the path, or will once somebody has answered."""
-    return entry.burstable and not entry.excused and (entry.answers or not record.answers)
+    if entry.excused or not (entry.answers or not record.answers):
+        return False
+    return entry in choosing.beyond(record)
 
 
 def note_unsent(record: PathRecord, key: str) -> PathRecord:
@@ -111,7 +113,13 @@ def note_failed(record: PathRecord, key: str, text: str, now: float) -> PathReco
     return _change(
         record,
         (key,),
-        lambda e: replace(e, failures=e.failures + 1, failed_at=now, error=text),
+        lambda e: replace(
+            e,
+            failures=e.failures + 1,
+            failed_at=now,
+            failed_since=e.failed_since if e.failures else now,
+            error=text,
+        ),
     )
 
 

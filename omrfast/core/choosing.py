@@ -22,8 +22,21 @@ def subject(target: Target) -> str:
 
 
 def beyond(record: PathRecord) -> list[TargetRecord]:
-    """Whom to ask whether the path lives, best first: those who answer here, servers first."""
-    entries = [entry for entry in record.targets if entry.burstable]
+    """Whom to ask whether the path lives, best first: those who answer here, servers first.
+
+    A server's port only where its host answers no echo request.
+    """
+    pings = {
+        subject(entry.target)
+        for entry in record.targets
+        if entry.target.kind is ProbeKind.ICMP and entry.answers
+    }
+    entries = [
+        entry
+        for entry in record.targets
+        if entry.burstable
+        and (entry.target.kind is ProbeKind.ICMP or subject(entry.target) not in pings)
+    ]
     return sorted(
         entries,
         key=lambda e: (

@@ -19,7 +19,7 @@ _S = PathState
 def on_tick(record: PathRecord, counters: PathCounters | None, now: float) -> PathRecord:
     if counters is None:
         return replace(record, model=replace(record.model, at=now))
-    record = _arrived(record, record.model.counters, counters, now)
+    record = _asked(_arrived(record, record.model.counters, counters, now), counters)
     waiting = record.model.outstanding
     record = replace(record, model=measure.observe(record.model, counters, now))
     if not record.answers and waiting:
@@ -43,6 +43,13 @@ def _arrived(
     if errors and not tcp and after.rx_packets - before.rx_packets <= errors:
         return record
     return replace(record, arrived_at=max(record.arrived_at, after.last_rx))
+
+
+def _asked(record: PathRecord, counters: PathCounters) -> PathRecord:
+    """The data path takes an ICMP error for an answer, and the next packet for a first question."""
+    if record.question_at > record.heard or counters.asked is None:
+        return record
+    return replace(record, question_at=counters.asked)
 
 
 def on_tail(record: PathRecord, tail: RttTail | None, now: float) -> PathRecord:

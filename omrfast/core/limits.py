@@ -7,6 +7,8 @@ second), because it costs three small probes and nothing else; death needs proof
 
 from __future__ import annotations
 
+import math
+
 from omrfast.core.model import PathModel, steady
 
 INITIAL_RTT = 0.2
@@ -27,6 +29,9 @@ ALARM_MEMORY = 5.0
 """After a suspicion that proved wrong there is no new one for half a round trip, twice as long
 after each further one within ALARM_MEMORY, up to CALM_MOST: bounds what suspicion costs."""
 PROBES_PER_BURST = 3
+PROBES_MOST = 16
+ERROR = 1e-5
+"""At least; more on a path that is known to lose, up to PROBES_MOST: see burst_size()."""
 PATIENCE = 2.0
 PATIENCE_HALF_LIFE = 60.0
 TELL_APART = 0.012
@@ -49,10 +54,17 @@ SPREAD = 0.2
 WATCH_PROBE = 0.25
 """Between probes while a path is degraded or in probation."""
 WATCH_PROBE_SLOW = 1.0
-LOSS_PROBE = 0.02
+LOSS_PROBE = 0.0125
 """While losses that have just begun are to be counted (PathRecord.watch_until)."""
 DOWN_PROBE = 0.5
 DOWN_PROBE_SLOW = 2.0
+SERVICE_PROBE = 30.0
+FAILURES = 2
+"""In a row, before a service counts as not working."""
+FAILED_AGAIN = 1.0
+"""After a service's first failure it is asked again."""
+FAILING_PROBE = 5.0
+"""Between questions to the services of a path that is failing, at most."""
 GONE_PROBE = 2.0
 GONE_PROBE_SLOW = 5.0
 """Between probes of a path whose servers, or some of them, are down: to hear them come back."""
@@ -119,6 +131,16 @@ def patience(late: float, elapsed: float) -> float:
 def calm(model: PathModel, alarms: int) -> float:
     """No new suspicion for this long after ``alarms`` wrong ones in a row."""
     return float(min(CALM_MOST, srtt(model) / 2 * 2 ** min(alarms - 1, 10)))
+
+
+def burst_size(model: PathModel) -> int:
+    """Probes of a burst: so many that a path that loses as this one does leaves them all without an
+    answer no more often than by ERROR."""
+    lost = 1 - (1 - min(model.loss or 0.0, 0.5)) ** 2
+    if lost <= 0:
+        return PROBES_PER_BURST
+    enough = math.ceil(math.log(ERROR) / math.log(lost))
+    return min(max(PROBES_PER_BURST, enough), PROBES_MOST)
 
 
 def burst_spacing(model: PathModel) -> float:

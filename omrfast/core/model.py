@@ -264,11 +264,6 @@ def probe_unsent(model: PathModel, whom: str = "") -> PathModel:
     )
 
 
-def forget_questions(model: PathModel) -> PathModel:
-    """Whoever was asked is not there: that says nothing about the path."""
-    return replace(model, outstanding=(), losses=lossy.forget_questions(model.losses))
-
-
 def probe_answered(
     model: PathModel, rtt: float, at: float, now: float, whom: str = ""
 ) -> PathModel:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from omrfast.core import damping, limits, overrides, quality, servers, suspicion, verdict
+from omrfast.core import damping, limits, overrides, quality, servers, services, suspicion, verdict
 from omrfast.core.asking import heard_beyond
 from omrfast.core.config import PathConfig
 from omrfast.core.happenings import (
@@ -70,7 +70,8 @@ def step(state: CoreState, event: Event, now: float) -> Outcome:
             for record in paths
         ),
     )
-    state = _keep_admitted(before, verdict.judge(state, now), now)
+    state = services.judge(verdict.judge(state, now), now)
+    state = _keep_admitted(before, state, now)
     state, probes = send_due(state, now)
     wished = wishes(state, now)
     decisions = _decisions(before, state, now)
@@ -163,7 +164,7 @@ def _judge(record: PathRecord, others: tuple[PathRecord, ...], now: float) -> Pa
         sign = silence(record, now)
         if sign is not None:
             return suspicion.suspect(record, sign, now)
-    if record.state in (_S.UP, _S.DEGRADED, _S.PROBATION):
+    if record.state in (_S.UP, _S.DEGRADED, _S.PROBATION) and not record.excused:
         return quality.judge(record, others, now)
     return record
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 from zlib import crc32
 
-from omrfast.core import choosing, limits, overrides
+from omrfast.core import choosing, limits, overrides, services
 from omrfast.core import model as measure
 from omrfast.core.asking import note_asked
 from omrfast.core.config import probe_budget
@@ -33,6 +33,7 @@ def send_due(state: CoreState, now: float) -> tuple[CoreState, tuple[ProbeOrder,
         record, keys = _due(record, now)
         if record.suspicion is None:
             keys += _inquiries(state, record, keys)
+            keys += _services(state, record, now)
         if keys:
             record = note_asked(record, keys, now)
             orders += (ProbeOrder(name, key) for key in keys)
@@ -47,7 +48,7 @@ def _due(record: PathRecord, now: float) -> tuple[PathRecord, tuple[str, ...]]:
     """Keys of the path's own probes that are due."""
     if now < _probe_at(record, now):
         return record, tuple(
-            entry.target.key for entry in record.targets if now >= _again_at(record, entry)
+            entry.target.key for entry in choosing.beyond(record) if now >= _again_at(record, entry)
         )
     suspicion = record.suspicion
     if suspicion is not None:
@@ -70,43 +71,54 @@ def _inquiries(state: CoreState, record: PathRecord, already: tuple[str, ...]) -
     since: dict[str, float] = {}
     for other in state.paths:
         if other.config.name != record.config.name:
-            for entry in other.targets:
+            for entry in choosing.beyond(other):
                 at = _in_question(other, entry)
                 if at is not None:
                     name = choosing.subject(entry.target)
                     since[name] = max(at, since.get(name, at))
     return tuple(
         entry.target.key
-        for entry in record.targets
-        if entry.burstable
-        and entry.answers
+        for entry in choosing.beyond(record)
+        if entry.answers
         and not entry.excused
         and entry.target.key not in already
         and entry.asked_at < since.get(choosing.subject(entry.target), entry.asked_at)
     )
 
 
+def _services(state: CoreState, record: PathRecord, now: float) -> tuple[str, ...]:
+    """Keys of the services whose time has come, by their own interval or for comparison."""
+    due = {e.target.key for e in record.targets if now >= _service_at(record, e)}
+    due |= set(services.inquiries(state, record))
+    return tuple(entry.target.key for entry in record.targets if entry.target.key in due)
+
+
+def _service_at(record: PathRecord, entry: TargetRecord) -> float:
+    interval = entry.target.interval or limits.SERVICE_PROBE
+    seed = f"{entry.target.key} {entry.asked_at}"
+    return services.due_at(record, entry, interval * spread(record, seed))
+
+
 def _in_question(record: PathRecord, entry: TargetRecord) -> float | None:
     """Since when somebody's silence on a path is to be compared with the other paths."""
-    if entry.waiting_since is None or not entry.answers or not entry.burstable or entry.excused:
+    if entry.waiting_since is None or not entry.answers or entry.excused:
         return None
     if record.suspicion is not None and entry.asked_at >= record.suspicion.since:
         return record.suspicion.since
     if record.state in _GIVEN_UP or record.state is _S.UNKNOWN:
         return None
-    return entry.waiting_since if entry.unanswered >= limits.PROBES_PER_BURST else None
+    return entry.waiting_since if entry.unanswered >= limits.burst_size(record.model) else None
 
 
 def _again_at(record: PathRecord, entry: TargetRecord) -> float:
     """When to repeat a question to a server that is silent on a path that lives."""
     if (
         entry.target.origin is not Origin.SERVER
-        or not entry.burstable
         or not entry.answers
         or entry.excused
         or record.suspicion is not None
         or record.state in _GIVEN_UP
-        or not 0 < entry.unanswered < limits.PROBES_PER_BURST
+        or not 0 < entry.unanswered < limits.burst_size(record.model)
     ):
         return _NEVER
     return entry.asked_at + limits.unanswered_limit(record.model, after_quiet=True)
@@ -140,12 +152,12 @@ def _interval(record: PathRecord, now: float) -> float:
     if gone and probe_budget(record.config) is None:
         just = now - max(gone) < limits.SLOW_AFTER
         idle = min(idle, limits.GONE_PROBE if just else limits.GONE_PROBE_SLOW)
-    return idle * spread(record)
+    return idle * spread(record, str(record.rounds))
 
 
-def spread(record: PathRecord) -> float:
+def spread(record: PathRecord, seed: str) -> float:
     """A factor that differs from probe to probe and from path to path, but not by chance."""
-    share = crc32(f"{record.config.name} {record.rounds}".encode()) / 2**32
+    share = crc32(f"{record.config.name} {seed}".encode()) / 2**32
     return 1 + limits.SPREAD * (2 * share - 1)
 
 
@@ -154,7 +166,8 @@ def wake(record: PathRecord, now: float) -> float:
     over = overrides.wake(record)
     if not record.link_up or record.role is Role.OFF:
         return min(over, now + limits.BUSY)
-    again = min((_again_at(record, entry) for entry in record.targets), default=_NEVER)
+    again = min((_again_at(record, entry) for entry in choosing.beyond(record)), default=_NEVER)
+    again = min([again, *(_service_at(record, entry) for entry in record.targets)])
     due = min(over, again, _probe_at(record, now), now + limits.BUSY)
     suspicion = record.suspicion
     if suspicion is not None:

@@ -66,7 +66,7 @@ def listen(state: CoreState, now: float) -> CoreState:
     for record in state.paths:
         for entry in record.targets:
             if entry.excused and entry.waiting_since is None:
-                down[subject(entry.target)] = False  # it is no server, and has answered somewhere
+                down.setdefault(subject(entry.target), False)  # no server; has answered somewhere
     return excuse(state, down)
 
 
@@ -93,8 +93,8 @@ def _excuse(record: PathRecord, down: Mapping[str, bool]) -> PathRecord:
     if all(down.get(subject(e.target), e.excused) == e.excused for e in record.targets):
         return record
     targets = tuple(_marked(entry, down) for entry in record.targets)
-    record = replace(record, targets=targets)
-    return replace(record, model=measure.forget_questions(record.model), next_probe=NEVER)
+    model = measure.forget_losses(record.model)
+    return replace(record, targets=targets, model=model, bad_since=None, next_probe=NEVER)
 
 
 def _marked(entry: TargetRecord, down: Mapping[str, bool]) -> TargetRecord:

@@ -76,6 +76,8 @@ class TargetRecord:
     rtt: float | None = None
     """Of the last answer, seconds."""
     failed_at: float = NEVER
+    failed_since: float = NEVER
+    """Of the first of these failures."""
     failures: int = 0
     """Failures in a row that were told (a service that refuses, times out, or says other words)."""
     error: str = ""
@@ -170,6 +172,8 @@ class PathRecord:
     """Read at which TCP data, or an RTT sample, had last arrived: that comes from beyond."""
     arrived_at: float = NEVER
     """Last packet that the data path counted, reads that saw nothing but ICMP errors left out."""
+    question_at: float = NEVER
+    """Oldest question of the traffic that nothing, but for ICMP errors, has come after."""
     fall: Fall | None = None
     """While DOWN or UNREACHABLE by silence."""
     override: Override | None = None
@@ -213,9 +217,9 @@ class PathRecord:
         waiting = []
         if self.answers or not (self.deaf or self.sober is PathState.UNKNOWN):
             waiting = [at for at in self.model.outstanding if at > self.heard][:1]
-        if counters is not None and counters.asked is not None and counters.asked > self.heard:
-            if counters.asked >= self.since or self.answers:
-                waiting.append(counters.asked)
+        if counters is not None and self.question_at > self.heard:
+            if self.question_at >= self.since or self.answers:
+                waiting.append(self.question_at)
             elif self.model.traffic_at > self.since:
                 # The data path holds the first question only; there have been others since.
                 waiting.append(self.since)
@@ -375,7 +379,7 @@ class Wish:
     penalty: int | None = None
     """Added to the metric of the path's routes."""
     repeat: int = 0
-    """How many more times than once the peer is to be told (MP_PRIO, REMOVE_ADDR)."""
+    """How many more times than once the peer is to be told of a removal (REMOVE_ADDR)."""
 
 
 @dataclass(frozen=True, slots=True)

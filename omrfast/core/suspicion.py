@@ -23,11 +23,13 @@ def suspect(record: PathRecord, sign: Sign, now: float) -> PathRecord:
     """The burst begins now; its silence is proof after the time that an answer may take."""
     patience = limits.patience(record.late, now - record.late_at)
     proof = limits.proof_limit(record.model, answers=record.answers, patience=patience)
+    probes = limits.burst_size(record.model)
+    proof += (probes - limits.PROBES_PER_BURST) * limits.burst_spacing(record.model)
     suspicion = Suspicion(
         since=now,
         before=record.state,
         sign=sign.text,
-        burst_left=limits.PROBES_PER_BURST,
+        burst_left=probes,
         next_probe=now,
         deadline=now + proof,
         sign_at=sign.at,
@@ -77,7 +79,8 @@ def proof(record: PathRecord, now: float) -> str:
     suspicion = record.suspicion
     assert suspicion is not None
     waited = (now - suspicion.since) * 1e3
-    return f"{suspicion.sign}; {limits.PROBES_PER_BURST} probes unanswered for {waited:.0f} ms"
+    probes = limits.burst_size(record.model)
+    return f"{suspicion.sign}; {probes} probes unanswered for {waited:.0f} ms"
 
 
 def clear(record: PathRecord, reason: str, now: float) -> PathRecord:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from enum import Enum, auto
 
-from omrfast.core import limits, suspicion
+from omrfast.core import choosing, limits, suspicion
 from omrfast.core.asking import gateway_answered, heard_beyond
 from omrfast.core.choosing import subject
 from omrfast.core.servers import change, excuse
@@ -62,8 +62,8 @@ def asked_about(record: PathRecord) -> dict[str, TargetRecord]:
     """By subject, who answered here before and whose silence is in question."""
     return {
         subject(entry.target): entry
-        for entry in record.targets
-        if entry.burstable and entry.answers and not entry.excused
+        for entry in choosing.beyond(record)
+        if entry.answers and not entry.excused
     }
 
 
@@ -128,7 +128,7 @@ def standing(record: PathRecord, name: str, since: float, now: float) -> Standin
     """What a path says about somebody who has been silent on another one since then."""
     if record.role is Role.OFF or not record.link_up:
         return Standing.NOTHING
-    entries = [e for e in record.targets if e.burstable and e.answers and subject(e.target) == name]
+    entries = [e for e in choosing.beyond(record) if e.answers and subject(e.target) == name]
     if not entries:
         return Standing.NOTHING
     if any(e.answered_at - (e.rtt or 0.0) >= since for e in entries):
@@ -145,7 +145,7 @@ def standing(record: PathRecord, name: str, since: float, now: float) -> Standin
 
 def is_silent(record: PathRecord, entry: TargetRecord, now: float) -> bool:
     """Several questions in a row without an answer, the last one long enough ago."""
-    return entry.unanswered >= limits.PROBES_PER_BURST and now - entry.asked_at > (
+    return entry.unanswered >= limits.burst_size(record.model) and now - entry.asked_at > (
         limits.unanswered_limit(record.model, after_quiet=False)
     )
 
@@ -221,7 +221,7 @@ def _judge_server(state: CoreState, name: str, now: float) -> CoreState:
     heard: dict[str, float] = {}
     is_open = False
     for record in state.paths:
-        entries = [e for e in record.targets if subject(e.target) == server.name and e.burstable]
+        entries = [e for e in choosing.beyond(record) if subject(e.target) == server.name]
         entries = [entry for entry in entries if entry.answers]
         if record.state not in _LIVING or not entries or record.role is Role.OFF:
             continue
