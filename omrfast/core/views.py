@@ -151,12 +151,12 @@ ACTION_KINDS = (
 
 @dataclass(frozen=True, slots=True)
 class EventView:
-    """One line of `omrfast events`: a decision, an action, or something that was noticed."""
+    """One line of `omrfast events`: what was decided, said, done or noticed."""
 
     at: float
     """Unix time."""
     kind: str
-    """decision, server, action, subflow, agent."""
+    """decision and operator (of a path), server, action, subflow, agent."""
     path: str | None
     message: str
     details: tuple[tuple[str, str | float | int | None], ...] = ()

@@ -79,22 +79,32 @@ class Board:
         self.published = Snapshot(__version__, 0.0, "")
 
     def decided(self, decision: Decision) -> None:
-        """A path or a server entered another state, or the operator's word for it ran out.
+        """A path or a server entered another state, or the operator said a word about a path.
 
         Suspicions that come to nothing are kept out of the log.
         """
-        passing = PathState.SUSPECT in (decision.before, decision.state)
-        level = logging.DEBUG if passing and decision.state is not PathState.DOWN else logging.INFO
+        kind = "decision"
         text = f"{decision.before} -> {decision.state}: {decision.reason}"
-        numbers = _numbers(decision)
         if decision.server:
-            log.log(level, "server %s: %s", decision.server, text)
-            event = EventView(time.time(), "server", None, text, numbers, decision.server)
+            kind = "server"
+        elif decision.before is decision.state:
+            kind, text = "operator", decision.reason
         else:
             self._history.decided(decision)
+        if decision.path:
             self._fresh[decision.path] = decision
-            log.log(level, "path %s: %s", decision.path, text)
-            event = EventView(time.time(), "decision", decision.path, text, numbers)
+        passing = PathState.SUSPECT in (decision.before, decision.state)
+        level = logging.DEBUG if passing and decision.state is not PathState.DOWN else logging.INFO
+        about = f"server {decision.server}" if decision.server else f"path {decision.path}"
+        log.log(level, "%s: %s", about, text)
+        event = EventView(
+            time.time(),
+            kind,
+            decision.path or None,
+            text,
+            _numbers(decision),
+            decision.server or None,
+        )
         self.events.append(event)
         if self.recorder is not None:
             self.recorder.decided(decision)

@@ -97,6 +97,18 @@ def test_a_servers_decision_is_no_paths() -> None:
     assert board.take_causes(state)["wan1"].decided_at is None
 
 
+def test_the_operators_word_is_no_change_of_state() -> None:
+    board = Board(dry_run=False)
+    word = "operator: off for 600 s"
+    board.decided(
+        Decision(NOW, "wan1", PathState.UP, PathState.UP, word, evidence=Evidence("operator"))
+    )
+    (event,) = map(event_json, board.events.recent())
+    assert (event["kind"], event["path"], event["message"]) == ("operator", "wan1", word)
+    assert published(board).transitions == ()
+    assert board.take_causes(CoreState((record(),), NOW))["wan1"].reason == word
+
+
 def test_a_decision_is_the_cause_of_one_pass() -> None:
     board = Board(dry_run=False)
     board.decided(DOWN)

@@ -177,5 +177,14 @@ def test_the_operators_word_is_shown(lab: Lab, agent: Agent) -> None:
     eventually(lambda: shown(agent, "wan2")["endpoint"] == "absent", "and is acted on")
     assert "OPERATOR: off for 9m" in omrfast(agent, "status").stdout
     assert metrics(lab)['omrfast_path_override{path="wan2",state="off"}'] == 1
+    removed = eventually(
+        lambda: [e for e in events(agent, "action", "wan2") if "removed" in e["message"]],
+        "the endpoint is removed",
+    )
+    assert removed[0]["details"]["reason"].startswith("operator: off for 600 s")
+    assert removed[0]["details"]["decision_ms"] is not None
     assert omrfast(agent, "path", "wan2", "auto").returncode == 0
     eventually(lambda: shown(agent, "wan2")["override"] is None, "no override")
+    words = [event["message"] for event in events(agent, "operator", "wan2")]
+    assert words[0] == "operator: off for 600 s"
+    assert len(words) == 2
