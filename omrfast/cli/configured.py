@@ -109,7 +109,7 @@ def _probe(probe: ProbeConfig) -> Finding:
     except ImportError as error:
         missing = (error.name or str(error)).partition(".")[0]
         library = PACKAGES.get(missing, missing)
-        return Finding(name, False, f"{text}: needs {library}", f"pip install {library}")
+        return Finding(name, None, f"{text}: left out, needs {library}", f"pip install {library}")
     return Finding(name, True, text)
 
 
