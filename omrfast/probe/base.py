@@ -60,8 +60,10 @@ class ProbeListener(Protocol):
     def on_failed(self, path: str, key: str, reason: str, at: float, alive: bool) -> None:
         """The service refused, did not answer within Target.timeout, or said something else.
 
-        ``alive``: something answered in the target's name (a reset, a status, a bad certificate,
-        an error of a resolver), so the path carries packets both ways. icmp never reports this.
+        ``alive``: at this moment something answered in the target's name (a reset, a status, a
+        bad certificate, an error of a resolver), so the path carries packets both ways. A time-out
+        is not alive, not even after a handshake: the path may have died since. icmp never reports
+        this.
         """
 
     def on_cost(self, path: str, key: str, cost: int) -> None:

@@ -32,6 +32,7 @@ _TCP_INFO = struct.Struct("=5xB62xI48x8xQII56xQ")
 """Of struct tcp_info (linux/tcp.h, Linux 4.19): tcpi_options, tcpi_rtt in microseconds,
 tcpi_bytes_received, tcpi_segs_out, tcpi_segs_in, tcpi_bytes_sent."""
 _TIMESTAMPS = 1  # TCPI_OPT_TIMESTAMPS
+_RESET = (errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE)
 _FAREWELL = 3
 """Packets after close(): two FINs, of which one acknowledges, and the last acknowledgement."""
 
@@ -194,13 +195,16 @@ def arrival(ancillary: list[tuple[int, int, bytes]]) -> float:
 
 
 def refusal(opened: socket.socket, address: str, code: int) -> ProbeFailure:
-    """Why a connected socket that asked ``address`` had this errno: a reset, or an ICMP error."""
+    """Why a socket that asked ``address`` had this errno: a reset, or an ICMP error.
+
+    Of a TCP connection that stands, the kernel does not keep who sent such an error.
+    """
     error = icmp_error(opened)
     if error is not None:
         if ipaddress.ip_address(error.sender) != ipaddress.ip_address(address.partition("%")[0]):
             return ProbeFailure(error.reason, alive=False, said_by=error.sender)
         return ProbeFailure(error.reason, alive=True)
-    return ProbeFailure(os.strerror(code), alive=code in (errno.ECONNREFUSED, errno.ECONNRESET))
+    return ProbeFailure(os.strerror(code), alive=code in _RESET)
 
 
 async def writable(opened: socket.socket) -> None:

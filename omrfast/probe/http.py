@@ -2,9 +2,9 @@
 """Does a web server answer as it should? One GET over one path, without following redirects.
 
 h11 reads and writes the messages; the sockets and TLS are ours. httpx can't do it: httpcore sets
-socket options after connect(), when the SYN has already left by another uplink. aiohttp can, for
-13 MB of memory where h11 takes 0.5 (measured 2026-11-20, Python 3.11, beyond what the agent
-loads), and does not tell whether it was the handshake or the answer that did not come.
+socket options after connect(), when the SYN has already left by another uplink. aiohttp can, but
+adds 8.6 MB to the agent's memory where h11 adds 0.2 (measured 2026-11-20, Python 3.11), and does
+not tell whether it was the handshake or the answer that did not come.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import functools
-import os
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterator
@@ -31,6 +30,7 @@ from omrfast.probe.bound import (
     connect,
     handshake_rtt,
     readable,
+    refusal,
     writable,
 )
 from omrfast.probe.resolve import Resolver
@@ -107,9 +107,8 @@ class HttpProber(ServiceProber):
             self._resolver.failed(path, place.host)
             raise
         rtt = handshake_rtt(connected)
-        progress.alive = True
         try:
-            with _told():
+            with _told(connected, address):
                 connected = await self._secure(connected, place.host, progress)
                 progress.step = "to the request"
                 await _converse(connected, place, target)
@@ -157,8 +156,8 @@ class HttpsProber(HttpProber):
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """Whatever goes wrong on a connection is a ProbeFailure of a host that is there."""
+def _told(connected: socket.socket, address: str) -> Iterator[None]:
+    """Whatever goes wrong on a connection is a ProbeFailure."""
     try:
         yield
     except ssl.SSLCertVerificationError as error:
@@ -166,7 +165,7 @@ def _told() -> Iterator[None]:
     except ssl.SSLError as error:
         reason = f"TLS failed: {error.reason or error}"
     except OSError as error:
-        reason = os.strerror(error.errno or errno.EIO)
+        raise refusal(connected, address, error.errno or errno.EIO) from None
     except h11.RemoteProtocolError as error:
         reason = f"answered what is no HTTP: {str(error)[:_SHOWN]}"
     else:
@@ -203,7 +202,10 @@ async def _converse(opened: socket.socket, place: _Place, target: Target) -> Non
         event = http.next_event()
         if event is h11.NEED_DATA:
             receive = functools.partial(opened.recv, 4096)
-            http.receive_data(await _patiently(opened, receive, readable))
+            data = await _patiently(opened, receive, readable)
+            if not data and http.their_state is h11.SEND_RESPONSE:
+                raise ProbeFailure("ended without an answer", alive=True)
+            http.receive_data(data)
         elif isinstance(event, h11.Response):
             _judge(event, place, target)
         elif isinstance(event, h11.Data):

@@ -24,8 +24,6 @@ class Progress:
 
     step: str = ""
     """What it waits for, in words that follow "no answer within 2 s: "; empty: to the probe."""
-    alive: bool = False
-    """The target has answered something."""
     cost: int | None = None
     """Bytes of IP packets, both ways, if it is known and not the same for all targets."""
 
@@ -84,7 +82,7 @@ class ServiceProber(ABC):
             return partial(listener.on_reply, name, key, rtt, time.monotonic())
         except TimeoutError:
             reason = f"no answer within {target.timeout:g} s {progress.step}".rstrip()
-            return partial(listener.on_failed, name, key, reason, time.monotonic(), progress.alive)
+            return partial(listener.on_failed, name, key, reason, time.monotonic(), False)
         except OSError as error:
             code = error.errno or errno.EIO
             reason = f"probe to {target.address} through {path.interface}: {os.strerror(code)}"

@@ -112,7 +112,10 @@ def test_what_counts_as_working(plain, path, expected, reason):
 def test_what_is_no_http(plain, path):
     lab, _ = plain
     reason, alive = failure(lab, HttpProber, http(path, expect_text=WORDS))
-    assert reason.startswith("answered what is no HTTP: ")
+    if path == "/nothing":
+        assert reason == "ended without an answer"
+    else:
+        assert reason.startswith("answered what is no HTTP: ")
     assert alive
 
 
@@ -126,8 +129,30 @@ def test_a_closed_port_a_silent_one_and_a_slow_answer(plain):
     reason = f"no answer within 0.3 s to a SYN to {SERVER4}"
     assert failure(lab, HttpProber, silent) == (reason, False)
     slow = http("/slow", timeout=0.5)
-    assert failure(lab, HttpProber, slow) == ("no answer within 0.5 s to the request", True)
+    assert failure(lab, HttpProber, slow) == ("no answer within 0.5 s to the request", False)
     assert server.seen == [(WAN1.source4, "/slow")]
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_a_server_that_resets_the_connection(lab, trusted, secure):
+    """By a reset of the server; it was there a moment ago."""
+    make, target = (HttpsProber, https) if secure else (HttpProber, http)
+    with web(lab.server, 443 if secure else 80, server_context(trusted) if secure else None):
+        reset = target(SERVER4, "/reset") if secure else target("/reset")
+        reason, alive = failure(lab, make, reset)
+    # OpenSSL takes a reset for an end.
+    assert reason == ("ended without an answer" if secure else "Connection reset by peer")
+    assert alive
+
+
+def test_an_icmp_error_after_the_handshake_shows_no_life(plain):
+    """The kernel does not keep who sent it then."""
+    lab, server = plain
+    run(*lab.server.exec("nft", "table ip f { chain c { type filter hook input priority 0;"
+        " tcp dport 80 tcp flags & (psh | ack) == psh | ack reject with icmp host-unreachable;"
+        " }; }"))  # fmt: skip
+    assert failure(lab, HttpProber, http("/status/204")) == ("No route to host", False)
+    assert server.seen == []
 
 
 def test_a_large_page_is_not_fetched(plain):
@@ -218,7 +243,7 @@ def test_a_server_that_accepts_and_says_nothing(lab, trusted):
         server.shutdown()  # the kernel goes on accepting
         silent = https(SERVER4, timeout=0.4)
         reason, alive = failure(lab, HttpsProber, silent)
-    assert (reason, alive) == ("no answer within 0.4 s in the TLS handshake", True)
+    assert (reason, alive) == ("no answer within 0.4 s in the TLS handshake", False)
 
 
 # --- names ----------------------------------------------------------------------------------------

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import http.server
+import os
 import socket
 import ssl
+import struct
 import threading
 from contextlib import contextmanager
 
@@ -38,13 +40,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif kind == "slow":
             self.server.release.wait(60)
         elif kind == "nonsense":
-            self.wfile.write(b"220 mail.test ESMTP\r\n")
+            self.wfile.write(b"220 mail.test ESMTP\r\n\r\n")
         elif kind == "switch":
             self.wfile.write(b"HTTP/1.1 101 Switching Protocols\r\n\r\nHTTP/1.1 204 No\r\n\r\n")
         elif kind == "continue":
             self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n")
         elif kind == "headers":
             self.wfile.write(b"HTTP/1.1 200 OK\r\n" + b"X-Filler: yes\r\n" * 5000)
+        elif kind == "reset":
+            linger = struct.pack("ii", 1, 0)
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            os.close(self.connection.detach())
         elif kind == "short":
             self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf")
 
