@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from omrfast.core import choosing, limits
 from omrfast.core import model as measure
-from omrfast.core.state import PathRecord, TargetRecord
+from omrfast.core.state import NEVER, PathRecord, TargetRecord
 from omrfast.core.types import Target
 
 
@@ -47,6 +47,8 @@ def note_asked(record: PathRecord, keys: Iterable[str], now: float) -> PathRecor
     counted = [entry.target.key for entry in entries if _counts(record, entry)]
     if counted:
         record = replace(record, model=measure.probe_sent(record.model, now, counted))
+    if now - max(record.heard, _last_left(record)) > limits.BUSY:
+        record = replace(record, woken_at=now)
     return _change(
         record,
         keys,
@@ -57,6 +59,12 @@ def note_asked(record: PathRecord, keys: Iterable[str], now: float) -> PathRecor
             unanswered=e.unanswered + 1,
         ),
     )
+
+
+def _last_left(record: PathRecord) -> float:
+    counters = record.model.counters
+    left = None if counters is None else counters.last_tx
+    return NEVER if left is None else left
 
 
 def _counts(record: PathRecord, entry: TargetRecord) -> bool:
@@ -104,6 +112,9 @@ def note_answered(
         return record
     if entry.excused:  # it was down: how long that took is not the path's RTT
         return replace(record, answers=True, deaf=False)
+    if entry.asked_at == record.woken_at and entry.unanswered == 1:
+        late = max(0.0, rtt - limits.srtt(record.model))
+        record = replace(record, wakes=(*record.wakes, late)[-limits.WAKES :])
     model = measure.probe_answered(record.model, rtt, at, now, key)
     return replace(record, model=model, answers=True, deaf=False)
 

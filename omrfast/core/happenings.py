@@ -9,7 +9,7 @@ from dataclasses import replace
 from omrfast.core import limits
 from omrfast.core import model as measure
 from omrfast.core.asking import entry_of, note_answered, note_failed, note_unsent, set_targets
-from omrfast.core.state import Evidence, PathRecord, ProbeFailed, ProbeReply
+from omrfast.core.state import NEVER, Evidence, PathRecord, ProbeFailed, ProbeReply
 from omrfast.core.transitions import GIVEN_UP, enter
 from omrfast.core.types import Origin, PathCounters, PathState, ProbeKind, RttTail, Target
 
@@ -19,7 +19,10 @@ _S = PathState
 def on_tick(record: PathRecord, counters: PathCounters | None, now: float) -> PathRecord:
     if counters is None:
         return replace(record, model=replace(record.model, at=now))
-    record = _asked(_arrived(record, record.model.counters, counters, now), counters)
+    before = record.model.counters
+    record = _asked(_arrived(record, before, counters, now), counters)
+    if before is not None:
+        record = _left(record, before, counters, now)
     waiting = record.model.outstanding
     record = replace(record, model=measure.observe(record.model, counters, now))
     if not record.answers and waiting:
@@ -50,6 +53,17 @@ def _asked(record: PathRecord, counters: PathCounters) -> PathRecord:
     if record.question_at > record.heard or counters.asked is None:
         return record
     return replace(record, question_at=counters.asked)
+
+
+def _left(record: PathRecord, before: PathCounters, after: PathCounters, now: float) -> PathRecord:
+    """Data that has left since the last RTT sample."""
+    if after.rtt_samples != before.rtt_samples or after.tx_segments < before.tx_segments:
+        return replace(record, unsampled_at=NEVER, unsampled=0)
+    sent = after.tx_segments - before.tx_segments
+    if not sent:
+        return record
+    since = record.unsampled_at if record.unsampled else now
+    return replace(record, unsampled_at=since, unsampled=record.unsampled + sent)
 
 
 def on_tail(record: PathRecord, tail: RttTail | None, now: float) -> PathRecord:
@@ -126,7 +140,7 @@ def on_proof(record: PathRecord, text: str, since: float | None, now: float) -> 
     if record.suspicion is not None:
         since = record.suspicion.since
     if since is None:
-        since = now - limits.unanswered_limit(record.model, after_quiet=True)
+        since = now - limits.waking_limit(record.model, record.wakes)
     if record.heard > since:
         return record
     sign_at = record.asked if record.suspicion is None else record.suspicion.sign_at

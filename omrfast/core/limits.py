@@ -17,6 +17,12 @@ LEAST_SLACK = 0.02
 """Deviation allowed at least: two jiffies at 100 Hz, or a busy scheduler."""
 WAKE_SLACK = 0.2
 """More for the first packet after a quiet time: a modem may have to leave its idle mode."""
+WAKE_LEAST = 0.04
+WAKES = 4
+"""Probes after a quiet time that say how long this path takes to wake."""
+WAVE = 3
+"""Segments that left one after the other without an RTT sample, before that means anything."""
+WAVE_LEAST = 0.1
 DENSE_GAP = 0.02
 DENSE = 8
 """Packets of any kind this close together; a pause of so many gaps is out of the ordinary."""
@@ -81,14 +87,22 @@ def slack(model: PathModel) -> float:
     return max(4 * deviation, srtt(model) / 4, LEAST_SLACK)
 
 
-def unanswered_limit(model: PathModel, *, after_quiet: bool) -> float:
-    """Something sent may stay unanswered for this long before the path is suspect.
-
-    ``after_quiet``: it was the first for a while and may have had to wake a radio.
-    """
-    if after_quiet:
-        return 2 * srtt(model) + slack(model) + WAKE_SLACK
+def unanswered_limit(model: PathModel) -> float:
+    """Something sent may stay unanswered for this long before the path is suspect."""
     return srtt(model) + slack(model)
+
+
+def waking_limit(model: PathModel, wakes: tuple[float, ...]) -> float:
+    """What is first for a while may stay unanswered for this long before the path counts as dead,
+    for it may have had to wake a radio; ``wakes``: how long that took of late."""
+    known = len(wakes) >= 2
+    most = min(WAKE_SLACK, max(WAKE_LEAST, 2 * max(wakes))) if known else WAKE_SLACK
+    return 2 * srtt(model) + slack(model) + most
+
+
+def wave_limit(model: PathModel) -> float:
+    """Data may leave for this long without an RTT sample: a retransmission, and its answer."""
+    return max(WAVE_LEAST, 3 * srtt(model), 2 * srtt(model) + slack(model))
 
 
 def quiet_limit(model: PathModel) -> float | None:

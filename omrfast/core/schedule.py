@@ -18,11 +18,6 @@ _NEVER = float("inf")
 _GIVEN_UP = frozenset({_S.DOWN, _S.UNREACHABLE})
 
 
-def answer_limit(record: PathRecord, asked: float) -> float:
-    """How long what was asked at that moment may stay unanswered."""
-    return limits.unanswered_limit(record.model, after_quiet=asked - record.heard > limits.BUSY)
-
-
 def send_due(state: CoreState, now: float) -> tuple[CoreState, tuple[ProbeOrder, ...]]:
     """Whom to ask on which path now, and the state that has taken note of it."""
     orders: list[ProbeOrder] = []
@@ -121,7 +116,7 @@ def _again_at(record: PathRecord, entry: TargetRecord) -> float:
         or not 0 < entry.unanswered < limits.burst_size(record.model)
     ):
         return _NEVER
-    return entry.asked_at + limits.unanswered_limit(record.model, after_quiet=True)
+    return entry.asked_at + limits.waking_limit(record.model, record.wakes)
 
 
 def _probe_at(record: PathRecord, now: float) -> float:
@@ -177,9 +172,13 @@ def wake(record: PathRecord, now: float) -> float:
     asked = record.asked
     last_tx = record.model.counters.last_tx if record.model.counters else None
     if asked is not None:
-        due = min(due, max(asked + answer_limit(record, asked), record.calm_until))
+        limit = limits.unanswered_limit(record.model)
+        due = min(due, max(asked + limit, record.calm_until))
     elif last_tx is not None and now - last_tx < limits.BUSY:
-        due = min(due, now + limits.unanswered_limit(record.model, after_quiet=False))
+        due = min(due, now + limits.unanswered_limit(record.model))
+    if record.unsampled >= limits.WAVE:
+        wave = record.unsampled_at + limits.wave_limit(record.model)
+        due = min(due, max(wave, record.calm_until))
     most = limits.quiet_limit(record.model)
     if most is not None:
         due = min(due, max(record.heard + most, record.calm_until))

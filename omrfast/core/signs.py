@@ -6,7 +6,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from omrfast.core import limits
-from omrfast.core.schedule import answer_limit
 from omrfast.core.state import Evidence, PathRecord
 
 
@@ -41,16 +40,24 @@ def silence(record: PathRecord, now: float) -> Sign | None:
     seen = record.model.at
     if now < record.calm_until:
         return None
+    limit = limits.unanswered_limit(record.model)
     asked = record.asked
-    if asked is not None:
-        limit = answer_limit(record, asked)
-        if seen - asked > limit:
-            quiet = asked - record.heard > limits.BUSY
-            return Sign("unanswered", seen - asked, limit, asked, quiet_before=quiet)
+    if asked is not None and seen - asked > limit:
+        quiet = asked - record.heard > limits.BUSY
+        return Sign("unanswered", seen - asked, limit, asked, quiet_before=quiet)
     if not record.answers:
         return None  # a stream that ends could not be told from a path that died
     most = limits.quiet_limit(record.model)
     quiet_for = seen - record.heard
     if most is not None and quiet_for > most:
         return Sign("silent", quiet_for, most, record.heard)
-    return None
+    return _wave(record, seen)
+
+
+def _wave(record: PathRecord, seen: float) -> Sign | None:
+    """What leaves is lost while things still arrive: data without an answer of its own."""
+    limit = limits.wave_limit(record.model)
+    since = record.unsampled_at
+    if record.excused or record.unsampled < limits.WAVE or seen - since <= limit:
+        return None
+    return Sign("data unacknowledged", seen - since, limit, since, needs_answer=True)

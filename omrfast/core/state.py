@@ -174,6 +174,14 @@ class PathRecord:
     """Last packet that the data path counted, reads that saw nothing but ICMP errors left out."""
     question_at: float = NEVER
     """Oldest question of the traffic that nothing, but for ICMP errors, has come after."""
+    unsampled_at: float = NEVER
+    """Read at which data had left that no RTT sample has come after; NEVER: there is none."""
+    unsampled: int = 0
+    """Segments that have left since the last RTT sample."""
+    woken_at: float = NEVER
+    """When a probe last left after a quiet time."""
+    wakes: tuple[float, ...] = ()
+    """How much longer than SRTT such probes took, seconds; the last few."""
     fall: Fall | None = None
     """While DOWN or UNREACHABLE by silence."""
     override: Override | None = None

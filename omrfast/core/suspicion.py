@@ -24,14 +24,18 @@ def suspect(record: PathRecord, sign: Sign, now: float) -> PathRecord:
     patience = limits.patience(record.late, now - record.late_at)
     proof = limits.proof_limit(record.model, answers=record.answers, patience=patience)
     probes = limits.burst_size(record.model)
-    proof += (probes - limits.PROBES_PER_BURST) * limits.burst_spacing(record.model)
+    if probes > limits.PROBES_PER_BURST:
+        proof += (probes - 1) * limits.burst_spacing(record.model)
+    deadline = now + proof
+    if sign.quiet_before:
+        deadline = max(deadline, sign.at + limits.waking_limit(record.model, record.wakes))
     suspicion = Suspicion(
         since=now,
         before=record.state,
         sign=sign.text,
         burst_left=probes,
         next_probe=now,
-        deadline=now + proof,
+        deadline=deadline,
         sign_at=sign.at,
         measured=sign.measured,
         limit=sign.limit,
@@ -98,5 +102,6 @@ def _false_alarm(record: PathRecord, suspicion: Suspicion, now: float) -> PathRe
         alarms=alarms,
         alarm_at=now,
         calm_until=now + limits.calm(record.model, alarms),
+        unsampled=0,
     )
     return clear(record, f"alive after all ({suspicion.sign})", now)

@@ -62,7 +62,8 @@ def enter(
     if charged:
         record = damping.charge(record, now)
     if unheard or state in (*GIVEN_UP, _S.PROBATION):
-        record = replace(record, model=measure.forget_losses(record.model), next_probe=now)
+        model = measure.forget_losses(record.model)
+        record = replace(record, model=model, next_probe=now, unsampled=0)
     return record
 
 

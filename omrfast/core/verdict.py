@@ -146,7 +146,7 @@ def standing(record: PathRecord, name: str, since: float, now: float) -> Standin
 def is_silent(record: PathRecord, entry: TargetRecord, now: float) -> bool:
     """Several questions in a row without an answer, the last one long enough ago."""
     return entry.unanswered >= limits.burst_size(record.model) and now - entry.asked_at > (
-        limits.unanswered_limit(record.model, after_quiet=False)
+        limits.unanswered_limit(record.model)
     )
 
 

@@ -292,7 +292,7 @@ class World:
         sent = self.now
         if target.origin is Origin.GATEWAY:
             self._leave(path, asks=False)
-            if not path.dead:
+            if not path.dead and not path.loses_ours:
                 self.at(GATEWAY_RTT, lambda: self._answered(path, target, sent))
             return
         path.probes += 1
