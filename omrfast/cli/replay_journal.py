@@ -25,7 +25,8 @@ that differs from what was decided then. FILE is a file of the journal, the jour
 same name (without [[path]]: its [quality] for all).
 
 The measurements stay as they were recorded: what another decision would have done to the traffic
-is not known, and a decision can fall at no other instants than those of recorded inputs."""
+is not known, nor what a probe would have met that was not sent then; and a decision can fall at no
+other instants than those of recorded inputs."""
 
 _MARKS = {"same": " ", "moved": "~", "new": "+", "missing": "-"}
 _LEGEND = "~ at another time   + not decided then   - decided then, not now"

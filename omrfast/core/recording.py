@@ -3,11 +3,13 @@
 
 A replay goes through the recorded inputs at their recorded instants. Measurements that came after
 an action are those that were recorded: what another decision would have done to the traffic is
-not known.
+not known. Nor is what a probe would have met that was not sent then: it counts as one that could
+not leave.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
@@ -15,7 +17,7 @@ from enum import StrEnum
 
 from omrfast.core import policy
 from omrfast.core.config import Config, PathConfig
-from omrfast.core.state import CoreState, Decision, Event
+from omrfast.core.state import CoreState, Decision, Event, ProbeFailed, ProbeOrder, ServersChanged
 from omrfast.core.types import PathState
 
 
@@ -41,6 +43,8 @@ class Segment:
     inputs: tuple[tuple[float, Input], ...]
     decisions: tuple[Decision, ...] = ()
     """As recorded."""
+    asked: tuple[tuple[float, ProbeOrder], ...] = ()
+    """The probes that were sent."""
 
     @property
     def ended(self) -> float:
@@ -53,22 +57,52 @@ def replay(segment: Segment, config: Config | None = None) -> tuple[Decision, ..
     if config is not None:
         paths = tuple(record.config for record in state.paths)
         state = _configured(state, paths, config)
+    sent = _Sent(segment.asked)
     decisions: list[Decision] = []
     for now, item in segment.inputs:
         if isinstance(item, Reconfigured):
             paths = item.paths if config is None else _adapted(item.paths, config)
             state = policy.reconfigure(state, paths, now)
             continue
-        outcome = policy.step(state, item, now)
-        state = outcome.state
-        decisions += outcome.decisions
+        if isinstance(item, ServersChanged) and config is not None:
+            item = replace(item, quorum=config.agent.quorum)
+        waiting: list[Event] = [item]
+        while waiting:
+            outcome = policy.step(state, waiting.pop(0), now)
+            state = outcome.state
+            decisions += outcome.decisions
+            waiting += (_unsent(o) for o in outcome.probes if not sent.includes(o, now))
     return tuple(decisions)
+
+
+SAME_TIME = 0.010
+"""Seconds: a recorded probe within this time of one that is wished stands for it."""
+
+
+class _Sent:
+    """The recorded probes, by path and target."""
+
+    def __init__(self, asked: Iterable[tuple[float, ProbeOrder]]) -> None:
+        self._times: dict[ProbeOrder, list[float]] = {}
+        for at, order in asked:
+            self._times.setdefault(order, []).append(at)
+
+    def includes(self, order: ProbeOrder, now: float) -> bool:
+        times = self._times.get(order, [])
+        first = bisect_left(times, now - SAME_TIME)
+        return first < len(times) and times[first] <= now + SAME_TIME
+
+
+def _unsent(order: ProbeOrder) -> ProbeFailed:
+    text = "not asked when this was recorded"
+    return ProbeFailed(order.path, order.target, text, proof=False, sent=False)
 
 
 def _configured(state: CoreState, paths: tuple[PathConfig, ...], config: Config) -> CoreState:
     adapted = _adapted(paths, config)
     return replace(
         state,
+        quorum=config.agent.quorum,
         paths=tuple(
             replace(record, config=path) for record, path in zip(state.paths, adapted, strict=True)
         ),

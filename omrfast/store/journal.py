@@ -19,10 +19,10 @@ from pathlib import Path
 
 from omrfast.core.config import Config, PathConfig
 from omrfast.core.recording import Input, Reconfigured
-from omrfast.core.state import CoreState, Decision, Event
+from omrfast.core.state import CoreState, Decision, Event, ProbeOrder
 from omrfast.core.types import PathState
 from omrfast.core.views import ActionView
-from omrfast.store.journal_format import Acted, Begin, Decided, Entry, Said, Took
+from omrfast.store.journal_format import Acted, Asked, Begin, Decided, Entry, Said, Took
 from omrfast.store.journal_writer import Folder, Single, Writer
 
 FOLDER = "journal"
@@ -70,6 +70,13 @@ class _Track:
             ring.append(_Stretch(now, state))
             self._forget(now)
         ring[-1].entries.append(entry)
+
+    def asked(self, now: float, orders: tuple[ProbeOrder, ...]) -> None:
+        entry = Asked(now, orders)
+        if now <= self._until:
+            self.writer.put(entry)
+        else:
+            self._ring[-1].entries.append(entry)
 
     def decided(self, decision: Decision, *, passing: bool) -> None:
         entry = Decided(_wall(decision.at), decision)
@@ -131,6 +138,12 @@ class Recorder:
         """An input that the core is about to be given in this state."""
         for track in self._tracks:
             track.take(state, now, item)
+
+    def asked(self, now: float, orders: tuple[ProbeOrder, ...]) -> None:
+        """The core's orders in answer to what it was given at ``now``."""
+        if orders:
+            for track in self._tracks:
+                track.asked(now, orders)
 
     def reconfigured(self, state: CoreState, now: float, paths: tuple[PathConfig, ...]) -> None:
         """The core is about to be given these paths."""

@@ -6,6 +6,7 @@ JSON lines, also packed by gzip. ``t`` is CLOCK_MONOTONIC, ``wall`` Unix time::
     {"begin": {"format": 1, "omrfast": version, "t", "wall", "goes_on", "members", "state"}}
     {"t", "tick": {path: row}}          rows: see core/differences.py, places: see "members"
     {"t", "in": {class: members}}       any other input of the core
+    {"t", "asked": [[path, target], …]} the probes that were sent then
     {"t", "wall", "decision": {…}}
     {"wall", "action": {"what", …}}
     {"wall", "agent": text}
@@ -27,7 +28,7 @@ from omrfast import __version__
 from omrfast.core.codec import CodecError, Json, decode, encode
 from omrfast.core.differences import Differences
 from omrfast.core.recording import Input, Segment
-from omrfast.core.state import CoreState, Decision, Tick
+from omrfast.core.state import CoreState, Decision, ProbeOrder, Tick
 from omrfast.core.types import PathCounters
 from omrfast.core.views import ActionView
 
@@ -64,6 +65,14 @@ class Took:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """Probes that the core ordered."""
+
+    t: float
+    orders: tuple[ProbeOrder, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Decided:
     wall: float
     decision: Decision
@@ -83,7 +92,7 @@ class Said:
     text: str
 
 
-Entry = Begin | Took | Decided | Acted | Said
+Entry = Begin | Took | Asked | Decided | Acted | Said
 
 
 class LineMaker:
@@ -108,6 +117,8 @@ class LineMaker:
                 return {"t": t, "tick": self._counters.write(counters)}
             case Took(t, item):
                 return {"t": t, "in": encode(Input, item)}
+            case Asked(t, orders):
+                return {"t": t, "asked": [[order.path, order.target] for order in orders]}
             case Decided(wall, decision):
                 written = encode(Decision, decision)
                 return {"t": decision.at, "wall": wall, "decision": written}
@@ -137,6 +148,7 @@ class _Reader:
         """None: outside a segment that can be read."""
         self._begin: tuple[float, float, CoreState] | None = None
         self._inputs: list[tuple[float, Input]] = []
+        self._asked: list[tuple[float, ProbeOrder]] = []
         self._decisions: list[Decision] = []
 
     def take(self, data: Json) -> None:
@@ -154,6 +166,10 @@ class _Reader:
             self._inputs.append((decode(float, data["t"]), tick))
         elif "in" in data:
             self._inputs.append((decode(float, data["t"]), decode(Input, data["in"])))
+        elif "asked" in data:
+            pairs = decode(tuple[tuple[str, str], ...], data["asked"])
+            at = decode(float, data["t"])
+            self._asked += ((at, ProbeOrder(path, target)) for path, target in pairs)
 
     def _on_begin(self, data: Json) -> None:
         going_on = self._counters is not None and data["goes_on"]
@@ -174,10 +190,10 @@ class _Reader:
         """The segment ends here."""
         if self._begin is not None:
             begun, wall, state = self._begin
-            inputs, decisions = tuple(self._inputs), tuple(self._decisions)
-            self.recording.segments.append(Segment(begun, wall, state, inputs, decisions))
+            found = tuple(self._inputs), tuple(self._decisions), tuple(self._asked)
+            self.recording.segments.append(Segment(begun, wall, state, *found))
         self._begin, self._counters = None, None
-        self._inputs, self._decisions = [], []
+        self._inputs, self._decisions, self._asked = [], [], []
 
 
 def read(path: Path) -> Recording:

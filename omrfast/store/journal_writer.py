@@ -17,6 +17,7 @@ from typing import Protocol
 
 from omrfast.store.journal_format import (
     SUFFIX,
+    Asked,
     Begin,
     Entry,
     JournalError,
@@ -183,7 +184,7 @@ class Writer:
         if isinstance(entry, Begin):
             entry = replace(entry, goes_on=entry.goes_on and not self._gap)
             self._gap = False
-        if not (self._gap and isinstance(entry, Took)):
+        if not (self._gap and isinstance(entry, Took | Asked)):
             self._waiting.put(entry)
 
     def close(self) -> None:
@@ -229,7 +230,7 @@ class Writer:
 
     def _write_one(self, entry: Entry) -> None:
         begins = isinstance(entry, Begin)
-        replayed = isinstance(entry, Took)
+        replayed = isinstance(entry, Took | Asked)
         if isinstance(entry, Begin) and entry.goes_on:
             if self._severed:
                 entry = replace(entry, goes_on=False)

@@ -20,7 +20,7 @@ from world import SimPath, World
 from omrfast.core import policy
 from omrfast.core.config import AgentConfig, Config, JournalConfig, PathConfig, Quality
 from omrfast.core.recording import Match, compare, replay, told
-from omrfast.core.state import CoreState, Event, Tick
+from omrfast.core.state import CoreState, Event, ProbeOrder, Tick
 from omrfast.core.types import PathCounters
 from omrfast.core.views import ActionView
 from omrfast.store import journal_writer
@@ -49,6 +49,10 @@ class Recorded(World):
         for decision in self.decisions[self._told :]:
             self._recorder.decided(decision)
         self._told = len(self.decisions)
+
+    def _probe(self, path: SimPath, target: str) -> None:
+        self._recorder.asked(self.now, (ProbeOrder(path.name, target),))
+        super()._probe(path, target)
 
 
 def two() -> tuple[SimPath, SimPath]:
@@ -159,6 +163,21 @@ def test_other_limits_give_other_decisions(tmp_path: Path) -> None:
     assert "degraded" not in {str(d.state) for d in decided if d.path == "wan1"}
     missing = [e for e in compare(segment.decisions, decided) if e.match is Match.MISSING]
     assert "degraded" in {str(e.decision.state) for e in missing}
+
+
+def test_a_probe_that_was_not_sent_then_is_no_sign_now(tmp_path: Path) -> None:
+    tape = tmp_path / "tape"
+    recorder = Recorder(configuration(tmp_path, 0), str(tape))
+    world = Recorded(recorder, SimPath("wan1", 0.040), SimPath("wan2", 0.080))
+    world.run(200)
+    recorder.close()
+    (segment,) = read(tape).segments
+    dense = tuple(replace(r.config, probe_interval=0.5) for r in segment.state.paths)
+    assert told(replay(segment, Config(paths=dense))) == told(segment.decisions)
+    orders = {order for _, order in segment.asked}
+    always = replace(segment, asked=tuple((at, o) for at, _ in segment.inputs for o in orders))
+    blamed = told(replay(always, Config(paths=dense)))
+    assert blamed != told(segment.decisions), "their silence would have counted"
 
 
 def test_a_record_file_has_everything_from_the_start(tmp_path: Path) -> None:
