@@ -90,6 +90,7 @@ class Pulse:
         self._recorder.take(self.state, now, event)
         outcome = policy.step(self.state, event, now)
         self.state = outcome.state
+        self._recorder.asked(now, outcome.probes)
         for order in outcome.probes:
             self._ask(order)
         self._troubled(outcome.state.trouble)
