@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +16,17 @@ from omrfast.lab import diag, netns
 from omrfast.lab.agentproc import Agent, Overrides
 from omrfast.lab.faults import Fault
 from omrfast.lab.services import Services
-from omrfast.lab.topology import Lab, TopologySpec
+from omrfast.lab.topology import Lab, TopologySpec, uplink_address
+from omrfast.lab.traffic import Stream
 from tests.lab.conftest import Router, eventually
 
 GIVEN_UP = frozenset({"down", "unreachable"})
 """States of a path that has lost its endpoint."""
 FORGETS = {"quality": {"recover_after": "1s", "half_life": "1s"}}
 """Comes back soon however often it has failed: the tests before must not matter."""
+
+OFTEN = {"path": {f"wan{n}": {"probe_interval": "1s"} for n in (1, 2)}}
+"""Everybody is asked soon, busy or not."""
 
 
 class Site:
@@ -61,11 +67,13 @@ class Site:
         return states
 
     def reasons(self, name: str) -> list[str]:
-        """Every decision about a path or a server since the mark, in words."""
+        """What was decided and done about a path or a server since the mark, in words."""
         return [
             event["message"]
             for event in self.agent.events()
-            if event["at"] >= self._since and name in (event["path"], event.get("server"))
+            if event["kind"] in ("decision", "server", "action")
+            and event["at"] >= self._since
+            and name in (event["path"], event.get("server"))
         ]
 
     # --- what to wait for ---
@@ -103,12 +111,20 @@ class Site:
 
     # --- what the kernel says ---
 
-    def uses(self, *addresses: str) -> bool:
-        """Whether there is an established subflow from each of the addresses, and no other."""
-        found = {
-            s.local for s in diag.subflow_info(self.lab.ns("router")) if s.state == "established"
-        }
-        return found == set(addresses)
+    def until_used(self, *streams: Stream) -> None:
+        """Each stream has an established subflow over every uplink."""
+        for stream in streams:
+            version = 6 if stream.spec.ipv6 else 4
+            all_of_them = {uplink_address(int(name[3:]), version) for name in self.names}
+            eventually(
+                partial(self._joined, stream.port, all_of_them),
+                f"{stream.spec.name} over {', '.join(sorted(all_of_them))}",
+            )
+
+    def _joined(self, port: int, addresses: set[str]) -> bool:
+        found = diag.subflow_info(self.lab.ns("router"))
+        ours = [s for s in found if s.remote_port == port and s.state == "established"]
+        return {s.local for s in ours} == addresses
 
     def mib(self, name: str) -> int:
         """A counter of the router's MPTCP (/proc/net/netstat, MPTcpExt)."""
@@ -126,6 +142,12 @@ class Site:
             fault.end(self.lab, n)
 
 
+def goes_on(stream: Stream, what: str, more: int = 0) -> None:
+    """Wait until the stream has delivered more than ``more`` bytes from now on."""
+    delivered = stream.delivered()
+    eventually(lambda: stream.delivered() > delivered + more, what)
+
+
 def configured(*parts: Overrides) -> dict[str, dict[str, Any]]:
     """Overrides on top of each other, section by section."""
     merged: dict[str, dict[str, Any]] = {}
@@ -135,9 +157,18 @@ def configured(*parts: Overrides) -> dict[str, dict[str, Any]]:
     return merged
 
 
+def fresh(here: Site) -> Iterator[None]:
+    """For a fixture round each test of a shared site; shows the agent's log of a failure."""
+    here.until_as_built()
+    here.mark()
+    told = len(here.agent.log_path.read_text())
+    yield
+    print(here.agent.log_path.read_text()[told:])
+
+
 @contextmanager
 def site(spec: TopologySpec, *overrides: Overrides, services: bool = False) -> Iterator[Site]:
-    """A lab with an agent that has found every path up; its log is printed at the end."""
+    """A lab with an agent that has found every path up; its log is shown if a test fails."""
     with Lab(spec) as lab:
         for v in range(1, spec.servers + 1) if services else ():
             lab.guests[f"services{v}"] = Services(lab.ns(f"vps{v}"), lab.server_addresses(v))
@@ -154,8 +185,6 @@ def site(spec: TopologySpec, *overrides: Overrides, services: bool = False) -> I
 
 def omrfast(where: Site, *words: str) -> str:
     """Output of the command, run in the router; CalledProcessError if it fails."""
-    import sys
-
     command = [sys.executable, "-m", "omrfast.cli.main", *words]
     done = netns.call(
         where.lab.ns("router"),
