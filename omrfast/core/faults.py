@@ -14,10 +14,10 @@ from omrfast.core.types import Objective, PathState
 EXIT = 0.75
 """A path comes back below this share of the limit that it had crossed; and another path is
 better if its RTT is below this share."""
-BULK_LOSS = 0.20
+BULK_LOSS = 0.22
 """Under `objective = "throughput"` a path must lose more than this. Measured with two uplinks of
-20 Mbit/s, BBR: the bond carries 22 Mbit/s with one of them losing 20 %, 15 with 30 %, 18 without
-it."""
+20 Mbit/s, BBR: with one of them losing 20 % the bond carries 22 Mbit/s, with 25 % 16, without it
+18."""
 QUICK = 1.5
 QUICK_ROUNDS = 10
 QUICK_MOST = 4.0
@@ -86,7 +86,7 @@ def _loss(record: PathRecord, others: tuple[PathRecord, ...], now: float) -> Fau
     rounds = QUICK_ROUNDS * (record.model.srtt or 0.0)
     window = min(QUICK_MOST, max(QUICK, rounds))
     share = lossy.beyond(record.model.losses, now, window, limit, limit / 2)
-    if share is None:
+    if share is None and record.state is PathState.UP:
         share = lossy.beyond(record.model.losses, now, lossy.MEMORY, limit, limit)
     if share is None or now - share.since < record.config.quality.hold:
         return None

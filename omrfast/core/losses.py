@@ -34,6 +34,8 @@ LEAST_STEPS = 3
 MANY = 400
 """Crossings from which on a window must have lost too much in half of its steps: what a start-up's
 overshoot loses, it loses in a few round trips."""
+TRAFFIC = 20
+"""Segments in a window from which on they have a say."""
 OVERDUE = 2.0
 """A question that nothing overtook is no loss after this long: silence is judged elsewhere."""
 EARLY = 0.001
@@ -128,6 +130,8 @@ class Losses:
     probes: int = 0
     probes_lost: int = 0
     """Answered or lost, and lost, that no step has taken in yet."""
+    lost_at: float = float("-inf")
+    """When the last one left that was lost, as far as that is known, else when it was noticed."""
     crossed: int = 0
     lost: int = 0
     """All crossings and losses ever that were not ``own``; for differences."""
@@ -189,6 +193,7 @@ def observe(
         probes_lost=0,
         crossed=losses.crossed + crossed,
         lost=losses.lost + lost,
+        lost_at=now if counted.out_lost + counted.into_lost > 0 else losses.lost_at,
     )
 
 
@@ -250,6 +255,7 @@ def expire(losses: Losses, now: float, patience: float) -> Losses:
     count = len(lost)
     return replace(
         losses,
+        lost_at=max((losses.lost_at, *(at for at, _ in lost))),
         asked=open_,
         missed=missed,
         probes=losses.probes + count,
@@ -310,9 +316,18 @@ def beyond(losses: Losses, now: float, seconds: float, limit: float, least: floa
             continue
         if share.crossed > MANY and 2 * sum(ratio > limit for ratio in ratios) < len(ratios):
             continue
+        if not _traffic_agrees(steps, least):
+            continue
         if at_least(min(share.lost, share.crossed), share.crossed, least) < ODDS:
             return share
     return None
+
+
+def _traffic_agrees(steps: list[Step], least: float) -> bool:
+    """Where traffic passes unharmed, lost probes are somebody's limit for probes."""
+    passed = sum(step.out + step.into for step in steps)
+    lost = sum(step.out_lost + step.into_lost for step in steps)
+    return passed < TRAFFIC or lost > least * passed
 
 
 def shown(losses: Losses) -> tuple[int, int]:

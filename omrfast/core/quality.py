@@ -133,13 +133,13 @@ def _recover(record: PathRecord, others: tuple[PathRecord, ...], now: float) -> 
     if not _calm(record, others, now):
         return replace(record, good_since=None)
     if record.good_since is None:
-        record = replace(record, good_since=now, good_mark=(losses.crossed, losses.lost))
+        record = _begin(record, now)
     since = now if record.good_since is None else record.good_since
     crossed = max(0, losses.crossed - record.good_mark[0])
     lost = max(0, losses.lost - record.good_mark[1])
     limit = faults.loss_limit(record.config)
     if lost >= 2 and lost > EXIT * limit * crossed:
-        return replace(record, good_since=None, watch_until=min(now, record.watch_until))
+        return replace(_begin(record, now), watch_until=min(now, record.watch_until))
     needed = damping.recover_time(record, now)
     proven = not record.lossy or not record.answers or at_most(lost, crossed, limit) < PROVEN
     if not proven and now - since >= EXAM_AFTER:
@@ -151,6 +151,17 @@ def _recover(record: PathRecord, others: tuple[PathRecord, ...], now: float) -> 
     record = enter(record, _S.UP, f"good for {now - since:.1f} s", now, evidence)
     model = replace(record.model, losses=lossy.forget(losses), tail=None)
     return replace(record, model=model, lossy=False)
+
+
+def _begin(record: PathRecord, now: float) -> PathRecord:
+    """Good from now on, or since the last loss left, if one was noticed late."""
+    losses = record.model.losses
+    since = now
+    if record.good_since is not None:
+        since = max(record.good_since, losses.lost_at)
+    elif record.lossy:
+        since = min(now, max(record.since, losses.lost_at, now - EXAM_AFTER))
+    return replace(record, good_since=since, good_mark=(losses.crossed, losses.lost))
 
 
 def _calm(record: PathRecord, others: tuple[PathRecord, ...], now: float) -> bool:
