@@ -15,6 +15,7 @@ import logging
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from omrfast.act.apply import Actuator, Timing
 from omrfast.act.errors import ActionError
@@ -30,6 +31,7 @@ from omrfast.core.views import ActionView
 from omrfast.store.changes import EndpointChange, RouteChange
 from omrfast.store.ledger import Ledger, LedgerError
 from omrfast.store.restore import Restored, restore
+from omrfast.telling import Pair, Telling
 
 log = logging.getLogger(__name__)
 
@@ -107,6 +109,7 @@ class Reconciler:
         self._check: asyncio.Task[None] | None = None
         self._tried: set[Operation] = set()
         """By the present check: what was done and does not show is left to the next one."""
+        self._telling = Telling(self._repeat, actuator.subflows)
         self._complaints: set[str] = set()
         self._unmanaged: set[str] = set()
         self._said: set[Operation] = set()
@@ -136,6 +139,7 @@ class Reconciler:
         if self._check is not None and self._check.done():
             self._check.result()  # a defect shall not pass unnoticed
         before, self._job = self._job, _Job(paths, bindings, servers, wishes)
+        self._telling.wish(wishes)
         self._aborts |= aborts
         self._causes = {**causes, **_decided(self._causes), **_decided(causes)}
         self._tried.clear()
@@ -206,7 +210,7 @@ class Reconciler:
         for path, op in steps:
             if op not in self._said:
                 self._said.add(op)
-                self._tell(path, op, Timing(time.monotonic(), 0.0))
+                self._tell(path, kind_of(op), describe(op), Timing(time.monotonic(), 0.0))
 
     # --- operations -----------------------------------------------------------------------------
 
@@ -217,6 +221,7 @@ class Reconciler:
             self._belief = expected(self._belief, op)
         self._turn += 1
         self._add(self._finish(path, op, self._actuator.apply(op), complain))
+        self._telling.told(path, op)
         if isinstance(op, AbortHandshakes):
             loop = asyncio.get_running_loop()
             handles = [handle for handle in self._sweeps if handle.when() > loop.time()]
@@ -240,9 +245,20 @@ class Reconciler:
             complain(str(error))
             self._failed.add(path)
         else:
-            self._tell(path, op, timing)
+            self._tell(path, kind_of(op), describe(op), timing)
         finally:
             self._ledger.done(op)
+
+    async def _repeat(self, path: str, ops: Pair) -> None:
+        """Both, whatever the first one's end; then all is as before. Raises ActionError."""
+        self._turn += 1
+        both = [self._actuator.apply(op) for op in ops]
+        done = asyncio.gather(*both, return_exceptions=True)
+        self._add(self._swept(done))
+        for outcome in await asyncio.shield(done):
+            if isinstance(outcome, BaseException):
+                raise outcome
+            self._tell(path, "repeat", "the peer is told again", outcome)
 
     async def _come_back(
         self,
@@ -264,22 +280,22 @@ class Reconciler:
         if self._job.wishes.get(path, Wish()).present is False:
             self._add(self._swept(self._actuator.apply(op)))
 
-    async def _swept(self, applied: asyncio.Future[Timing]) -> None:
+    async def _swept(self, applied: asyncio.Future[Any]) -> None:
         with contextlib.suppress(ActionError):  # the first one has complained
             await applied
 
-    def _tell(self, path: str, op: Operation, timing: Timing) -> None:
+    def _tell(self, path: str, kind: str, text: str, timing: Timing) -> None:
         cause = self._causes.get(path, Cause(""))
         action = ActionView(
             time.time(),
             path,
-            kind_of(op),
+            kind,
             cause.reason,
             round(timing.took * 1e3, 3),
             _since(cause.decided_at, timing.called_at),
             _since(cause.sign_at, timing.called_at),
         )
-        self._acted(action, describe(op))
+        self._acted(action, text)
 
     # --- words ----------------------------------------------------------------------------------
 
@@ -309,6 +325,7 @@ class Reconciler:
         return await restore(self._ledger, self._actuator)
 
     def _end(self) -> None:
+        self._telling.close()
         for handle in self._sweeps:
             handle.cancel()
         if self._check is not None:

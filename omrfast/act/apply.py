@@ -22,7 +22,7 @@ from typing import Protocol, TypeVar
 from omrfast.act.interfaces import InterfaceManager
 from omrfast.act.mptcp import EndpointManager
 from omrfast.act.routes import RouteManager, RouteTable
-from omrfast.act.sockets import SocketDiag
+from omrfast.act.sockets import SocketDiag, Subflow
 from omrfast.core.operations import (
     AbortHandshakes,
     AddEndpoint,
@@ -206,6 +206,10 @@ class Actuator:
         """
         on_endpoint = isinstance(op, SetBackup | DeleteEndpoint | AddEndpoint)
         return (self._mptcp if on_endpoint else self._net).run(_timed(op))
+
+    async def subflows(self) -> list[Subflow]:
+        """Every MPTCP subflow. Raises ActionError."""
+        return await self._look.run(lambda kernel: kernel.sockets.subflows())
 
     def close(self) -> None:
         """Wait for what is under way, then close the sockets and end the threads."""

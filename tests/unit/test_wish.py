@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -10,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omrfast.core.config import PathConfig
+from omrfast.core.model import PathModel, observe
 from omrfast.core.state import CoreState, Override, PathRecord, Wish
-from omrfast.core.types import PathState, Role
+from omrfast.core.types import PathCounters, PathState, Role
 from omrfast.core.wish import (
     PENALTY_DEGRADED,
     PENALTY_DOWN,
@@ -44,6 +46,12 @@ def path(
         admitted=admitted,
         override=None if word is None else Override(word, None),
     )
+
+
+def losing(share: float) -> PathModel:
+    """A model that has seen that share of 2,000 segments lost."""
+    counters = PathCounters(tx_segments=2000, retransmitted_segments=round(2000 * share))
+    return observe(observe(PathModel(), PathCounters(), NOW - 1), counters, NOW - 0.5)
 
 
 def wished(*records: PathRecord) -> tuple[Wish, ...]:
@@ -142,6 +150,23 @@ def test_off_for_all_keeps_the_best_and_off_for_the_dead_keeps_the_other() -> No
 
 def test_off_by_the_configuration_is_final() -> None:
     assert wished(path("one", role=Role.OFF), path("two", _S.DOWN)) == (GONE, UP)
+
+
+@pytest.mark.parametrize(
+    ("loss", "repeats"), [(None, 0), (0.0, 0), (0.01, 1), (0.04, 1), (0.1, 2), (0.2, 4), (0.6, 4)]
+)
+def test_a_removal_is_repeated_as_the_surviving_paths_lose(
+    loss: float | None, repeats: int
+) -> None:
+    good = path("two")
+    if loss is not None:
+        good = replace(good, model=losing(loss))
+        assert good.model.loss == pytest.approx(loss, abs=0.001)
+    dead = path("one", _S.DOWN, since=NOW - 0.1)
+    assert wished(dead, good) == (replace(GONE, repeat=repeats), UP)
+    assert wished(replace(dead, since=NOW - 10), good) == (GONE, UP), "then it knows by itself"
+    dying = replace(path("three", _S.DOWN), model=losing(0.9))
+    assert wished(dead, good, dying)[0].repeat == repeats, "over the dead nothing is told"
 
 
 records = st.builds(
