@@ -111,8 +111,7 @@ class _Track:
         goes_on = self._contiguous
         for stretch in self._ring:
             self._mark(stretch.state, stretch.begun, goes_on=goes_on)
-            for entry in stretch.entries:
-                self.writer.put(entry)
+            self.writer.put_all(stretch.entries)
             goes_on = True
         self._ring.clear()
         self._contiguous = True

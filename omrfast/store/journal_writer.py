@@ -161,7 +161,9 @@ class Writer:
         self._sink = sink
         self._name = name
         self._lines = LineMaker()
-        self._waiting: queue.SimpleQueue[Entry | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[Entry | list[Entry] | None] = queue.SimpleQueue()
+        self._put = self._taken = 0
+        """Entries since the start; the one is counted by the loop, the other by the thread."""
         self._gap = False
         """Entries were lost since the last put() that had room."""
         self._closing = threading.Event()
@@ -174,18 +176,25 @@ class Writer:
     @property
     def waiting(self) -> int:
         """Entries that are not taken up yet."""
-        return self._waiting.qsize()
+        return self._put - self._taken
 
     def put(self, entry: Entry) -> None:
         """Never blocks; beyond MOST_WAITING the entry is lost."""
-        if self._waiting.qsize() >= MOST_WAITING:
+        if self.waiting >= MOST_WAITING:
             self._gap = True
             return
         if isinstance(entry, Begin):
             entry = replace(entry, goes_on=entry.goes_on and not self._gap)
             self._gap = False
         if not (self._gap and isinstance(entry, Took | Asked)):
+            self._put += 1
             self._waiting.put(entry)
+
+    def put_all(self, entries: list[Entry]) -> None:
+        """Entries that follow a Begin, in one go: the list is the writer's from now on."""
+        if not self._gap:
+            self._put += len(entries)
+            self._waiting.put(entries)
 
     def close(self) -> None:
         """Write what waits; give up after CLOSING seconds."""
@@ -197,22 +206,24 @@ class Writer:
 
     def _run(self) -> None:
         while True:
-            entries = [self._waiting.get()]
+            waiting = [self._waiting.get()]
             self._closing.wait(DELAY)
             while not self._waiting.empty():
-                entries.append(self._waiting.get())
+                waiting.append(self._waiting.get())
+            ended = waiting[-1] is None
+            entries = [entry for item in waiting for entry in _each(item)]
+            self._taken += len(entries)
             for first in range(0, len(entries), AT_ONCE):
                 self._write(entries[first : first + AT_ONCE])
                 self._closing.wait(REST)
-            if entries[-1] is None:
+            if ended:
                 self._sink.close()
                 return
 
-    def _write(self, entries: list[Entry | None]) -> None:
+    def _write(self, entries: list[Entry]) -> None:
         try:
             for entry in entries:
-                if entry is not None:
-                    self._write_one(entry)
+                self._write_one(entry)
             self._sink.flush()
         except OSError as error:
             self._severed = True
@@ -241,3 +252,9 @@ class Writer:
         written = self._sink.write(self._lines.line(entry), replayed=replayed, begins=begins)
         if begins or replayed:
             self._severed = not written
+
+
+def _each(item: Entry | list[Entry] | None) -> list[Entry]:
+    if isinstance(item, list):
+        return item
+    return [] if item is None else [item]
