@@ -108,6 +108,9 @@ class TuningConfig:
     """Seconds, of the routes of all paths."""
     send_buffer: int | None = None
     """Bytes: the most of net.ipv4.tcp_wmem."""
+    initial_window: int | None = None
+    """Segments, of the routes of all paths (initcwnd): a subflow that has carried nothing yet takes
+    over what another one had in flight without slow start's round trips."""
 
 
 @dataclass(frozen=True, slots=True)
