@@ -116,9 +116,10 @@ def _waits(record: PathRecord, now: float) -> Iterator[str]:
         return
     suspicion = record.suspicion
     if suspicion is not None:
-        sent = limits.PROBES_PER_BURST - suspicion.burst_left
+        probes = limits.burst_size(record.model)
+        sent = max(0, probes - suspicion.burst_left)
         verdict = span(suspicion.deadline - now)
-        yield f"an answer to {sent} of {limits.PROBES_PER_BURST} probes; verdict in {verdict}"
+        yield f"an answer to {sent} of {probes} probes; verdict in {verdict}"
     elif record.state is _S.UNKNOWN:
         yield f"the first answer or packet; {_next_probe(record, now)}"
     elif record.state in _GIVEN_UP:
