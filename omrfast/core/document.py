@@ -14,6 +14,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 from omrfast.core.config import (
     MAX_SERVER_ADDRESSES,
@@ -129,12 +130,27 @@ def _host_port(value: object) -> str:
 
 def _url(scheme: str) -> Callable[[object], str]:
     def read(value: object) -> str:
+        wanted = f'a URL, such as "{scheme}://example.net/check"'
         pattern = rf"{scheme}://[^\s/?#]+[^\s]*"
         if not isinstance(value, str) or not re.fullmatch(pattern, value):
-            raise ValueError(f'a URL, such as "{scheme}://example.net/check"')
+            raise ValueError(wanted)
+        try:
+            parts = urlsplit(value)
+            port = parts.port
+        except ValueError:  # a port or an address that is none
+            raise ValueError(wanted) from None
+        if not parts.hostname or parts.username is not None or port == 0:
+            raise ValueError(f"{wanted}, with a host and without a password")
         return value
 
     return read
+
+
+def _domain(value: object) -> str:
+    label = r"[A-Za-z0-9_-]{1,63}"
+    if not isinstance(value, str) or not re.fullmatch(rf"\.|({label}\.)*{label}\.?", value):
+        raise ValueError('a domain name, such as "example.net", or "." for the root')
+    return value
 
 
 def _size(value: object) -> int:
@@ -197,8 +213,14 @@ _PROBE: _Readers = {
     "weight": _factor(0.01, 100),
     "expect_status": _integer(100, 599),
     "expect_text": _text,
-    "query": _text,
+    "query": _domain,
 }
+_PROBE_KEYS = {
+    "expect_status": (ProbeKind.HTTP, ProbeKind.HTTPS),
+    "expect_text": (ProbeKind.HTTP, ProbeKind.HTTPS),
+    "query": (ProbeKind.DNS,),
+}
+"""Keys that only some kinds have."""
 _PROBE_TARGETS: Mapping[ProbeKind, Callable[[object], str]] = {
     ProbeKind.ICMP: _address,
     ProbeKind.DNS: _address,
@@ -210,6 +232,7 @@ _TUNING: _Readers = {
     "stale_loss_cnt": _integer(1, 255),
     "rto_min": duration,
     "send_buffer": _size,
+    "initial_window": _integer(1, 1_000),
 }
 _JOURNAL: _Readers = {"size": _size}
 _METRICS: _Readers = {"listen": _listen}
@@ -276,6 +299,11 @@ def _probe(table: object, where: str, source: str) -> ProbeConfig:
     except ValueError as error:
         text = f"{source}: {where}.target = {values['target']!r}: for {values['kind']} write"
         raise ConfigError(f"{text} {error}") from None
+    for key, kinds in _PROBE_KEYS.items():
+        if key in values and values["kind"] not in kinds:
+            raise ConfigError(
+                f"{source}: {where}.{key} is for kind {' and '.join(kinds)} only; leave it out"
+            )
     return ProbeConfig(**values)
 
 

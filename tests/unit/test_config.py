@@ -156,6 +156,22 @@ def test_nothing_is_needed() -> None:
         ("[[probe]]\ntarget = '192.0.2.1'", ["probe[1]", "kind"]),
         ("[[probe]]\nkind = 'tcp'\ntarget = '192.0.2.1'", ["for tcp", "192.0.2.1:443"]),
         ("[[probe]]\nkind = 'https'\ntarget = 'http://a/'", ["for https", "https://"]),
+        ("[[probe]]\nkind = 'http'\ntarget = 'http://a:99999/'", ["for http", "http://"]),
+        ("[[probe]]\nkind = 'http'\ntarget = 'http://[a]/'", ["for http", "http://"]),
+        ("[[probe]]\nkind = 'http'\ntarget = 'http://me:secret@a/'", ["without a password"]),
+        ("[[probe]]\nkind = 'http'\ntarget = 'http://:80/'", ["with a host"]),
+        (
+            "[[probe]]\nkind = 'dns'\ntarget = '192.0.2.1'\nquery = 'a..b'",
+            ["probe[1].query", "example.net"],
+        ),
+        (
+            "[[probe]]\nkind = 'tcp'\ntarget = '192.0.2.1:1'\nexpect_status = 200",
+            ["probe[1].expect_status", "for kind http and https only"],
+        ),
+        (
+            "[[probe]]\nkind = 'icmp'\ntarget = '192.0.2.1'\nquery = 'a.b'",
+            ["probe[1].query", "for kind dns only"],
+        ),
         ("[[path]]\ninterface = 'a'\nprobe_budget = 5", ["path[1].probe_budget", "5MB"]),
         ("[agent]\nobjective = 'speed'", ["agent.objective", '"throughput"']),
         ("[quality]\nmax_rise = 1", ["quality.max_rise", "1.1"]),
