@@ -193,6 +193,23 @@ class Portal(Handler):
         self.end_headers()
 
 
+def test_a_device_that_vanishes_under_a_probe_is_one_failure(plain):
+    lab, server = plain
+
+    async def body(prober, listener):
+        for path in (WAN1, WAN2):
+            prober.send(path, http("/slow", timeout=2.0))
+        while len(server.seen) < 2:
+            await asyncio.sleep(0.005)
+        lab.router.ip("link", "del", "wan1")
+        await listener.until(2)
+        assert not prober._tasks
+        assert bound_sockets() == []
+        return sorted(entry[:2] for entry in listener.heard)
+
+    assert probing(lab, HttpProber, body) == [("failed", "one"), ("failed", "two")]
+
+
 # --- https ----------------------------------------------------------------------------------------
 
 
