@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,8 @@ The measurements stay as they were recorded: what another decision would have do
 is not known, nor what a probe would have met that was not sent then; and a decision can fall at no
 other instants than those of recorded inputs."""
 
+_PATIENCE = 1.0
+"""Seconds after which progress is shown."""
 _MARKS = {"same": " ", "moved": "~", "new": "+", "missing": "-"}
 _LEGEND = "~ at another time   + not decided then   - decided then, not now"
 
@@ -46,22 +49,44 @@ def register(subparsers: Subparsers, parents: Sequence[argparse.ArgumentParser])
     parser.set_defaults(handler=handle)
 
 
+class _Progress:
+    """A line on a terminal's standard error while it takes long."""
+
+    def __init__(self, whole: int) -> None:
+        self._whole = whole
+        self._before = 0
+        self._last = time.monotonic() + _PATIENCE
+        self._shown = False
+
+    def within(self, done: int) -> None:
+        now = time.monotonic()
+        if now < self._last or not sys.stderr.isatty():
+            return
+        self._last, self._shown = now + 0.2, True
+        share = 100 * (self._before + done) // max(1, self._whole)
+        print(f"\r{share} % of {self._whole:,} inputs\033[K", end="", file=sys.stderr, flush=True)
+
+    def past(self, count: int) -> None:
+        """A segment is done: its lines can be shown."""
+        self._before += count
+        if self._shown:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
+            self._shown = False
+
+
 def _replayed(
     recording: Recording, config: Config | None, everything: bool
 ) -> Iterator[tuple[Segment, tuple[Compared, ...]]]:
     """Each segment with its decisions beside the recorded ones."""
     from omrfast.core.recording import compare, replay, told
 
-    count = len(recording.segments)
-    for number, segment in enumerate(recording.segments, 1):
-        if count > 1 and sys.stderr.isatty():
-            print(f"\rsegment {number} of {count}\033[K", end="", file=sys.stderr, flush=True)
-        then, now = segment.decisions, replay(segment, config)
+    progress = _Progress(sum(len(segment.inputs) for segment in recording.segments))
+    for segment in recording.segments:
+        then, now = segment.decisions, replay(segment, config, progress.within)
+        progress.past(len(segment.inputs))
         if not everything:
             then, now = told(then), told(now)
         yield segment, compare(then, now)
-    if count > 1 and sys.stderr.isatty():
-        print("\r\033[K", end="", file=sys.stderr, flush=True)
 
 
 def _segment_json(segment: Segment, compared: Sequence[Compared]) -> Json:

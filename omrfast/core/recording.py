@@ -10,7 +10,7 @@ not leave.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from enum import StrEnum
@@ -51,15 +51,23 @@ class Segment:
         return self.inputs[-1][0] if self.inputs else self.begun
 
 
-def replay(segment: Segment, config: Config | None = None) -> tuple[Decision, ...]:
-    """What the policy decides on a segment's inputs; ``config``: with its limits and roles."""
+def replay(
+    segment: Segment,
+    config: Config | None = None,
+    progress: Callable[[int], None] = lambda done: None,
+) -> tuple[Decision, ...]:
+    """What the policy decides on a segment's inputs.
+
+    config: with its limits and roles. progress: told of the inputs that are done.
+    """
     state = segment.state
     if config is not None:
         paths = tuple(record.config for record in state.paths)
         state = _configured(state, paths, config)
     sent = _Sent(segment.asked)
     decisions: list[Decision] = []
-    for now, item in segment.inputs:
+    for done, (now, item) in enumerate(segment.inputs):
+        progress(done)
         if isinstance(item, Reconfigured):
             paths = item.paths if config is None else _adapted(item.paths, config)
             state = policy.reconfigure(state, paths, now)

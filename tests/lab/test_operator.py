@@ -9,9 +9,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from omrfast.core.recording import replay, told
 from omrfast.lab import netns
 from omrfast.lab.agentproc import Agent
+from omrfast.lab.devices import LabError
 from omrfast.lab.topology import Lab
 from omrfast.lab.traffic import Stream, StreamSpec
 from omrfast.store.journal_format import Recording, read
@@ -72,6 +75,12 @@ def test_the_operators_word_moves_traffic_and_outlasts_the_agent(
         eventually(lambda: router.found() == before, "everything as before")
         assert explained(lab, agent, "wan1")["numbers"]["override"] is None
         assert not stream.record().errors
+
+
+def test_a_record_file_that_cannot_be_made_ends_the_start_in_words(lab: Lab) -> None:
+    agent = Agent(lab, QUICK, ["--record", str(lab.directory / "none" / "tape")])
+    with pytest.raises(LabError, match="No such file or directory; name another --record file"):
+        agent.start()
 
 
 def test_the_journal_of_an_outage_replays_to_the_same_decisions(lab: Lab, router: Router) -> None:
