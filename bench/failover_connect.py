@@ -12,12 +12,12 @@ from omrfast.lab.traffic import Attempt, StreamSpec
 
 BOTH_SIDES = (WITHOUT, WITH)
 ROLES = ("active", "backup")
-SETTLE = 2.0
+SETTLE = 1.5
 CONNECT_EVERY = 0.05
 NORMAL_EVERY = 0.1
 CONNECT_WINDOW = 3.4
 """Beyond the kernel's SYN at 3 s, the one without MP_CAPABLE."""
-AFTERWARDS = 1.0
+AFTERWARDS = 0.7
 LATER = 0.5
 WORST_MOST, LATER_RATIO = 0.500, 1.5
 

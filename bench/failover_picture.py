@@ -44,17 +44,19 @@ def _runs(cases: Mapping[str, Mapping[str, Any]], name: str) -> Runs | None:
 def stalls(cases: Mapping[str, Mapping[str, Any]]) -> list[Group]:
     """Longest stalls, ms."""
     groups = []
-    for kind in failover_stalls.STREAMS:
-        for role in failover_stalls.ROLES:
-            runs = _runs(cases, f"blackhole-{kind}-{role}")
+    for name in (f"{k}-{r}" for k in failover_stalls.STREAMS for r in failover_stalls.ROLES):
+        for more in ("", "-tuned"):
+            runs = _runs(cases, f"blackhole-{name}{more}")
             if runs is None:
                 continue
+            kind, way, role = name.split("-")
             values = {side: _floats(runs[side], "stall", 1e3) for side in (WITHOUT, WITH)}
             most = failover_stalls.BULK_MOST * 1e3
-            if kind.startswith("small"):
+            if kind == "small":
                 share = failover_stalls.SMALL_RATIO * median(values[WITHOUT])
                 most = min(failover_stalls.SMALL_MOST * 1e3, share)
-            groups.append(Group(f"{kind.replace('-', ' ')}\n2nd {role}", values, most))
+            label = f"{kind} {way}\n2nd {role}" + ("\ntuned" if more else "")
+            groups.append(Group(label, values, most))
     return groups
 
 
@@ -106,7 +108,7 @@ def goodput(cases: Mapping[str, Mapping[str, Any]]) -> list[Group]:
     for spoil, (words, _, least) in failover_quality.THROUGHPUT_SPOILS.items():
         runs = _runs(cases, f"throughput-{spoil}")
         if runs is not None:
-            values = {side: _floats(runs[side], "goodput", 1e-6) for side in (WITHOUT, WITH)}
+            values = {s: _floats(runs[s], "goodput", 1e-6) for s in runs}
             groups.append(Group(f"{words}\nthroughput", values, least / 1e6))
     runs = _runs(cases, "far-second")
     if runs is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Sequence
 from functools import partial
 
 from bench.failover_case import (
@@ -33,6 +34,7 @@ from bench.failover_ground import (
     two_uplinks,
 )
 from omrfast.core.config import Quality
+from omrfast.lab.agentproc import Overrides
 from omrfast.lab.links import UP
 from omrfast.lab.traffic import StreamSpec
 
@@ -44,8 +46,8 @@ STREAMS = {
     "bulk-up": "bulk-up",
     "bulk-down": "bulk-down",
 }
-SETTLE = {"small": 2.0, "bulk": 2.5}
-WINDOW = {WITHOUT: 2.0, WITH: 1.2}
+SETTLE = {"small": 1.5, "bulk": 2.5}
+WINDOW = {WITHOUT: 1.7, WITH: 1.2}
 """Seconds after the black hole; without the agent stalls of up to 1.3 s are to be seen whole."""
 
 SMALL_RATIO, SMALL_MOST, BULK_MOST, P95_MOST = 0.25, 0.180, 0.200, 0.300
@@ -56,9 +58,13 @@ ACTION_RTTS, ACTION_MORE = 4, 0.040
 # --- a silent black hole under a stream ---------------------------------------------------------
 
 
-def stall(kind: str, role: str, side: str) -> Figures:
+TUNED = {"tuning": {"initial_window": 64}}
+"""A backup subflow that carried nothing starts with 10 segments unless its route says more."""
+
+
+def stall(kind: str, role: str, config: Overrides, side: str) -> Figures:
     """The longest time without delivered data after uplink 1 went silent."""
-    with Ground(two_uplinks(role), side) as ground:
+    with Ground(two_uplinks(role), side, config) as ground:
         stream = ground.stream(StreamSpec(kind, STREAMS[kind]))
         rest(SETTLE[kind.partition("-")[0]])
         srtt = ground.smoothed_rtt("wan1")
@@ -127,14 +133,15 @@ def _sign_check(runs: Runs) -> Check:
     return Check(shown, target, not idle and worst <= 1)
 
 
-def _stall_case(kind: str, role: str) -> Case:
+def _stall_case(kind: str, role: str, tuned: bool = False) -> Case:
     title = f"black hole, {kind.replace('-', ' ')}, second {role}"
+    title += ", initial_window = 64" if tuned else ""
     settle = SETTLE[kind.partition("-")[0]]
     return Case(
-        name=f"blackhole-{kind}-{role}",
+        name=f"blackhole-{kind}-{role}{'-tuned' if tuned else ''}",
         title=title,
         sides=BOTH_SIDES,
-        measure=partial(stall, kind, role),
+        measure=partial(stall, kind, role, TUNED if tuned else {}),
         judge=partial(judge_stall, kind, title),
         seconds=2 * settle + sum(WINDOW.values()) + 2.0,
     )
@@ -180,10 +187,15 @@ def _carrying(ground: Ground, until: float) -> float | None:
     while seen[-1][0] < until + CARRIES_FOR:
         rest(LOOK)
         seen.append((time.monotonic(), link.stats(UP).bytes))
-        (begin, first), (end, last) = seen[0], seen[-1]
-        if len(seen) == seen.maxlen and 8 * (last - first) > CARRIES * (end - begin):
-            return begin
+        if len(seen) == seen.maxlen and _rate(seen, 1) > CARRIES / 2 and _rate(seen, -1) > CARRIES:
+            return seen[0][0]
     return None
+
+
+def _rate(seen: Sequence[tuple[float, int]], last: int) -> float:
+    """Bit/s from the first look to another."""
+    (begin, first), (end, bytes_then) = seen[0], seen[last]
+    return 8 * (bytes_then - first) / (end - begin)
 
 
 def judge_recovery(runs: Runs) -> list[Row]:
@@ -208,12 +220,13 @@ def judge_recovery(runs: Runs) -> list[Row]:
 
 CASES = (
     *(_stall_case(kind, role) for kind in STREAMS for role in ROLES),
+    _stall_case("bulk-up", "backup", tuned=True),
     Case(
         name="recovery",
         title="recovery",
         sides=BOTH_SIDES,
         measure=recovery,
         judge=judge_recovery,
-        seconds=2 * (SETTLE["bulk"] + OUTAGE + Quality().recover_after + 3.0) + 2.5,
+        seconds=2 * (SETTLE["bulk"] + OUTAGE + 2) + Quality().recover_after + 3,
     ),
 )
