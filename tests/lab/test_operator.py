@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from omrfast.core.recording import replay, told
 from omrfast.lab import netns
 from omrfast.lab.agentproc import Agent
 from omrfast.lab.devices import LabError
-from omrfast.lab.topology import Lab
+from omrfast.lab.topology import LAN_CLIENT, Lab, TopologySpec
 from omrfast.lab.traffic import Stream, StreamSpec
 from omrfast.store.journal_format import Recording, read
 from tests.lab.conftest import QUICK, Router, eventually
@@ -110,3 +111,22 @@ def test_the_journal_of_an_outage_replays_to_the_same_decisions(lab: Lab, router
     words = b"".join(file.read_bytes() for file in files)
     assert b'"action"' in words
     assert b"endpoint 10.1.0.2 removed" in words
+
+
+def test_the_journal_has_no_address_of_a_client_of_the_router() -> None:
+    with Lab(TopologySpec(lan=True)) as lab:
+        tape = lab.directory / "tape"
+        agent = Agent(lab, QUICK, ["--record", str(tape)])
+        agent.start()
+        try:
+            agent.wait_state("wan1", "up")
+            with Stream(lab, replace(SMALL, client="lan")) as stream:
+                eventually(lambda: stream.delivered() > 0, "data from the client")
+                lab.links["wan1"].change(blackhole=True)
+                agent.wait_state("wan1", "down")
+        finally:
+            agent.stop()
+        files = [*(lab.directory / "state" / "journal").iterdir(), tape]
+        words = b"".join(file.read_bytes() for file in files)
+    assert b"203.0.113.10" in words
+    assert LAN_CLIENT.encode() not in words
