@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Names in URLs: asked over the path itself, so that a path stands or falls by its own answers.
 
-Asked one after the other, until one knows the name:
+Asked in this order until one knows the name, the next as soon as one fails or is silent for a while
+(what it says later still counts):
 
 1. the resolvers of ProbePath.resolvers (the agent gives those that are probes of kind dns), and
    then the nameservers of /etc/resolv.conf, each of the path's IP version, through the path;
@@ -16,9 +17,11 @@ is for probes of kind dns to say.
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
 import os
 import time
+from asyncio import FIRST_COMPLETED
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +33,8 @@ from omrfast.probe.bound import ProbeFailure
 from omrfast.probe.dns import ask, question
 
 LONGEST_TTL = 3600.0
+NEXT_AFTER = 0.3
+"""Seconds of silence after which the next resolver is asked as well, if none has failed before."""
 STALE = 86_400.0
 """Seconds after the end of its TTL for which an address may still be used."""
 _LOOPBACK = ProbePath("", "lo")
@@ -107,23 +112,27 @@ class Resolver:
                 " a [[probe]] of kind dns",
                 alive=False,
             )
-        first: ProbeFailure | OSError | None = None
-        for through, server in servers:
-            try:
-                async with asyncio.timeout(patience / len(servers)):
-                    return await _look_up_at(through, server, host, path.version)
-            except TimeoutError:
-                failure: ProbeFailure | OSError = ProbeFailure(
-                    f"name {host}: no answer from {server}", alive=False
-                )
-            except OSError as error:
-                text = f"name {host}: {server}: {os.strerror(error.errno or 0)}"
-                failure = ProbeFailure(text, alive=False) if through is _LOOPBACK else error
-            except ProbeFailure as error:
-                failure = error
-            first = first or failure
-        assert first is not None
-        raise first
+        asked: set[asyncio.Task[_Found | ProbeFailure | OSError]] = set()
+        failures: list[ProbeFailure | OSError] = []
+        end = time.monotonic() + patience
+        left = list(reversed(servers))
+        try:
+            while (left or asked) and (now := time.monotonic()) < end:
+                if left:
+                    asked.add(asyncio.create_task(_outcome(*left.pop(), host, path.version)))
+                wait = min(NEXT_AFTER, end - now) if left else end - now
+                done, asked = await asyncio.wait(asked, timeout=wait, return_when=FIRST_COMPLETED)
+                for outcome in [task.result() for task in done]:
+                    if isinstance(outcome, _Found):
+                        return outcome
+                    failures.append(outcome)
+        finally:
+            for task in asked:
+                task.cancel()
+        if failures:
+            raise failures[0]
+        silent = ", ".join(server for _, server in servers)
+        raise ProbeFailure(f"name {host}: no answer from {silent}", alive=False)
 
     def _servers(self, path: ProbePath) -> list[tuple[ProbePath, str]]:
         system = nameservers(self._resolv_conf)
@@ -133,19 +142,29 @@ class Resolver:
         return [*((path, server) for server in same), *((_LOOPBACK, server) for server in near)]
 
 
-async def _look_up_at(through: ProbePath, server: str, host: str, version: int) -> _Found:
-    """Raises ProbeFailure, which is silent about whether the path lives, or OSError."""
+async def _outcome(
+    through: ProbePath, server: str, host: str, version: int
+) -> _Found | ProbeFailure | OSError:
+    """What asking one resolver came to; a failure is silent about whether the path lives."""
     try:
-        answer, _ = await ask(through, server, question(host, version))
+        return await _look_up_at(through, server, host, version)
+    except OSError as error:
+        if through is not _LOOPBACK:
+            return error
+        reason = os.strerror(error.errno or errno.EIO)
     except ProbeFailure as failure:
-        text = f"name {host}: {server}: {failure}"
-        raise ProbeFailure(text, alive=False) from None
+        reason = str(failure)
+    return ProbeFailure(f"name {host}: {server}: {reason}", alive=False)
+
+
+async def _look_up_at(through: ProbePath, server: str, host: str, version: int) -> _Found:
+    """Raises ProbeFailure or OSError."""
+    answer, _ = await ask(through, server, question(host, version))
     if answer.rcode() != dns.rcode.NOERROR:
-        code = dns.rcode.to_text(answer.rcode())
-        raise ProbeFailure(f"name {host}: {server} answered {code}", alive=False)
+        raise ProbeFailure(f"answered {dns.rcode.to_text(answer.rcode())}", alive=True)
     kind = dns.rdatatype.A if version == 4 else dns.rdatatype.AAAA
     for rrset in answer.answer:
         for record in rrset if rrset.rdtype == kind else ():
             ttl = min(float(rrset.ttl), LONGEST_TTL)
             return _Found(record.to_text(), time.monotonic() + ttl)
-    raise ProbeFailure(f"name {host}: {server} knows no IPv{version} address of it", alive=False)
+    raise ProbeFailure(f"knows no IPv{version} address of it", alive=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import threading
 
 import pytest
 
@@ -337,7 +338,7 @@ def test_the_next_resolver_is_asked_and_the_machine_s_own_through_lo(plain, conf
 @pytest.mark.parametrize(
     ("lines", "reason"),
     [
-        ([f"nameserver {SERVER4}"], f"name {HOST}: {SERVER4} answered NXDOMAIN"),
+        ([f"nameserver {SERVER4}"], f"name {HOST}: {SERVER4}: answered NXDOMAIN"),
         ([f"nameserver {GATEWAY[4]}"], f"name {HOST}: {GATEWAY[4]}: port unreachable"),
         (["nameserver 127.0.0.1"], f"name {HOST}: 127.0.0.1: port unreachable"),
     ],
@@ -350,6 +351,35 @@ def test_a_name_that_nobody_knows_shows_no_life(plain, conf, lines, reason):
         make = with_resolver(HttpProber, conf)
         assert failure(lab, make, target, only(WAN1, 4)) == (reason, False)
     assert server.seen == []
+
+
+def test_a_slow_resolver_still_counts_and_silent_ones_are_named(plain, conf):
+    lab, _ = plain
+    conf.write_text(f"nameserver {SERVER4}\nnameserver {GATEWAY[4]}\n")
+    make = with_resolver(HttpProber, conf)
+    known = records(*ANSWER)
+    second_asked = threading.Event()
+
+    def slow(query):
+        second_asked.wait(20)
+        return known(query)
+
+    def silent(query):
+        second_asked.set()
+
+    with (
+        nameserver(lab.server, SERVER4, slow) as first,
+        nameserver(lab.server, GATEWAY[4], silent) as second,
+    ):
+        target = service("http", f"http://{HOST}/status/204", 10.0)
+        assert outcome(lab, make, only(WAN1, 4), target)[0] == "reply"
+    assert first
+    assert second
+    with nameserver(lab.server, SERVER4, silent), nameserver(lab.server, GATEWAY[4], silent):
+        target = service("http", f"http://{HOST}/status/204", 1.0)
+        reason = f"name {HOST}: no answer from {SERVER4}, {GATEWAY[4]}"
+        make = with_resolver(HttpProber, conf)  # that remembers nothing
+        assert failure(lab, make, target, only(WAN1, 4)) == (reason, False)
 
 
 def test_without_a_resolver_the_reason_says_so(plain, conf):
@@ -436,7 +466,7 @@ def test_what_is_dropped_leaves_no_task_and_no_file(lab, trusted, conf, end):
                 prober.forget("two")
             else:
                 prober.close()
-            for _ in range(3):
+            for _ in range(6):
                 await asyncio.sleep(0)
             assert asyncio.all_tasks() == {asyncio.current_task()}
             assert bound_sockets() == []
