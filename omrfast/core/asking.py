@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from omrfast.core import choosing, limits
+from omrfast.core import budget, choosing, limits
 from omrfast.core import model as measure
 from omrfast.core.state import NEVER, PathRecord, TargetRecord
 from omrfast.core.types import Target
@@ -40,6 +40,12 @@ def _change(
     )
 
 
+def cost_of(record: PathRecord, keys: Iterable[str]) -> int:
+    """Bytes of IP packets that asking them takes, both ways."""
+    chosen = frozenset(keys)
+    return sum(entry.target.cost for entry in record.targets if entry.target.key in chosen)
+
+
 def note_asked(record: PathRecord, keys: Iterable[str], now: float) -> PathRecord:
     """These are asked now."""
     keys = tuple(keys)
@@ -47,6 +53,7 @@ def note_asked(record: PathRecord, keys: Iterable[str], now: float) -> PathRecor
     counted = [entry.target.key for entry in entries if _counts(record, entry)]
     if counted:
         record = replace(record, model=measure.probe_sent(record.model, now, counted))
+    record = budget.spend(record, cost_of(record, keys), now)
     if now - max(record.heard, _last_left(record)) > limits.BUSY:
         record = replace(record, woken_at=now)
     return _change(

@@ -4,12 +4,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from zlib import crc32
 
-from omrfast.core import choosing, limits, overrides, services
-from omrfast.core import model as measure
-from omrfast.core.asking import note_asked
-from omrfast.core.config import probe_budget
+from omrfast.core import budget, choosing, limits, overrides, pace, services
+from omrfast.core.asking import cost_of, note_asked
 from omrfast.core.state import CoreState, PathRecord, ProbeOrder, TargetRecord
 from omrfast.core.types import Origin, PathState, Role
 
@@ -27,7 +24,7 @@ def send_due(state: CoreState, now: float) -> tuple[CoreState, tuple[ProbeOrder,
             continue
         record, keys = _due(record, now)
         if record.suspicion is None:
-            keys += _inquiries(state, record, keys)
+            keys += _inquiries(state, record, keys, now)
             keys += _services(state, record, now)
         if keys:
             record = note_asked(record, keys, now)
@@ -46,28 +43,39 @@ def _due(record: PathRecord, now: float) -> tuple[PathRecord, tuple[str, ...]]:
             entry.target.key for entry in choosing.beyond(record) if now >= _again_at(record, entry)
         )
     suspicion = record.suspicion
+    keys = _own(record)
     if suspicion is not None:
         spacing = limits.burst_spacing(record.model)
         left = suspicion.burst_left - 1
         suspicion = replace(suspicion, burst_left=left, next_probe=now + spacing)
-        keys = choosing.burst(record)
-    elif record.state in _GIVEN_UP:
-        keys = choosing.recovery(record)
-    else:
-        keys = choosing.regular(record)
-    record = replace(record, suspicion=suspicion, rounds=record.rounds + 1)
-    return replace(record, next_probe=now + _interval(record, now)), keys
+    due = now + pace.interval(record, cost_of(record, keys), now)
+    return replace(record, suspicion=suspicion, rounds=record.rounds + 1, next_probe=due), keys
 
 
-def _inquiries(state: CoreState, record: PathRecord, already: tuple[str, ...]) -> tuple[str, ...]:
-    """Whom to ask on this path because they are silent on another: it tells who is to blame."""
-    if record.state in (*_GIVEN_UP, _S.UNKNOWN):
+def _own(record: PathRecord) -> tuple[str, ...]:
+    """Keys of whom the path's next probe asks."""
+    if record.suspicion is not None:
+        return choosing.burst(record)
+    if record.state in _GIVEN_UP:
+        return choosing.recovery(record)
+    return choosing.regular(record)
+
+
+def _inquiries(
+    state: CoreState, record: PathRecord, already: tuple[str, ...], now: float
+) -> tuple[str, ...]:
+    """Whom to ask on this path because they are silent on another: it tells who is to blame.
+
+    Where probes have a budget, only when the other path's own burst has come to nothing.
+    """
+    if record.state in (*_GIVEN_UP, _S.UNKNOWN) or not budget.may_owe(record, 0, now):
         return ()
+    patient = budget.limit(record.config) is not None
     since: dict[str, float] = {}
     for other in state.paths:
         if other.config.name != record.config.name:
             for entry in choosing.beyond(other):
-                at = _in_question(other, entry)
+                at = _in_question(other, entry, now if patient else _NEVER)
                 if at is not None:
                     name = choosing.subject(entry.target)
                     since[name] = max(at, since.get(name, at))
@@ -83,23 +91,23 @@ def _inquiries(state: CoreState, record: PathRecord, already: tuple[str, ...]) -
 
 def _services(state: CoreState, record: PathRecord, now: float) -> tuple[str, ...]:
     """Keys of the services whose time has come, by their own interval or for comparison."""
-    due = {e.target.key for e in record.targets if now >= _service_at(record, e)}
+    due = {e.target.key for e in record.targets if now >= _service_at(record, e, now)}
     due |= set(services.inquiries(state, record))
     return tuple(entry.target.key for entry in record.targets if entry.target.key in due)
 
 
-def _service_at(record: PathRecord, entry: TargetRecord) -> float:
-    interval = entry.target.interval or limits.SERVICE_PROBE
-    seed = f"{entry.target.key} {entry.asked_at}"
-    return services.due_at(record, entry, interval * spread(record, seed))
+def _service_at(record: PathRecord, entry: TargetRecord, now: float) -> float:
+    due = services.due_at(record, entry, pace.service_interval(record, entry))
+    return max(due, budget.saved_up_at(record, now))
 
 
-def _in_question(record: PathRecord, entry: TargetRecord) -> float | None:
-    """Since when somebody's silence on a path is to be compared with the other paths."""
+def _in_question(record: PathRecord, entry: TargetRecord, by: float) -> float | None:
+    """Since when somebody's silence on a path is to be compared with the other paths; while it is
+    suspect, if its own burst must end ``by`` then."""
     if entry.waiting_since is None or not entry.answers or entry.excused:
         return None
     if record.suspicion is not None and entry.asked_at >= record.suspicion.since:
-        return record.suspicion.since
+        return record.suspicion.since if by >= record.suspicion.deadline else None
     if record.state in _GIVEN_UP or record.state is _S.UNKNOWN:
         return None
     return entry.waiting_since if entry.unanswered >= limits.burst_size(record.model) else None
@@ -123,37 +131,22 @@ def _probe_at(record: PathRecord, now: float) -> float:
     """When the next probe is due: never while traffic measures a good path that is known."""
     if record.suspicion is not None:
         return record.suspicion.next_probe if record.suspicion.burst_left else _NEVER
-    if now < record.watch_until:
+    if pace.is_watched(record, now):
         return record.next_probe
+    cost = cost_of(record, _own(record))
+    due = max(record.next_probe, _paid_at(record, cost, now))
     if record.state is _S.UP and (record.answers or record.deaf) and not choosing.several(record):
-        return max(record.next_probe, record.model.passive_at + _interval(record, now))
-    return record.next_probe
+        return max(due, record.model.passive_at + pace.interval(record, cost, now))
+    return due
 
 
-def _interval(record: PathRecord, now: float) -> float:
-    lasts_long = now - record.since > limits.SLOW_AFTER
-    if now < record.watch_until:
-        return limits.LOSS_PROBE
-    if record.sober in _GIVEN_UP:
-        return limits.DOWN_PROBE_SLOW if lasts_long else limits.DOWN_PROBE
-    if record.sober in (_S.DEGRADED, _S.PROBATION, _S.UNKNOWN, _S.FAILING):
-        return limits.WATCH_PROBE_SLOW if lasts_long else limits.WATCH_PROBE
-    unknown = not (record.answers or record.deaf)
-    if (unknown or record.model.smoothed < measure.SETTLED) and not lasts_long:
-        return limits.WATCH_PROBE
-    own = record.config.probe_interval
-    idle = limits.IDLE_PROBE[record.role] if own is None else own
-    gone = [e.waiting_since or now for e in record.targets if e.excused and e.burstable]
-    if gone and probe_budget(record.config) is None:
-        just = now - max(gone) < limits.SLOW_AFTER
-        idle = min(idle, limits.GONE_PROBE if just else limits.GONE_PROBE_SLOW)
-    return idle * spread(record, str(record.rounds))
-
-
-def spread(record: PathRecord, seed: str) -> float:
-    """A factor that differs from probe to probe and from path to path, but not by chance."""
-    share = crc32(f"{record.config.name} {seed}".encode()) / 2**32
-    return 1 + limits.SPREAD * (2 * share - 1)
+def _paid_at(record: PathRecord, cost: int, now: float) -> float:
+    """From when on the budget allows the path's own probes."""
+    if record.state is _S.DEGRADED:
+        return budget.saved_up_at(record, now)
+    if record.state is _S.PROBATION:
+        return budget.affordable_at(record, cost, now, floor=-budget.DEBT)
+    return budget.affordable_at(record, cost, now)
 
 
 def wake(record: PathRecord, now: float) -> float:
@@ -162,7 +155,7 @@ def wake(record: PathRecord, now: float) -> float:
     if not record.link_up or record.role is Role.OFF:
         return min(over, now + limits.BUSY)
     again = min((_again_at(record, entry) for entry in choosing.beyond(record)), default=_NEVER)
-    again = min([again, *(_service_at(record, entry) for entry in record.targets)])
+    again = min([again, *(_service_at(record, entry, now) for entry in record.targets)])
     due = min(over, again, _probe_at(record, now), now + limits.BUSY)
     suspicion = record.suspicion
     if suspicion is not None:

@@ -33,7 +33,7 @@ def due_at(record: PathRecord, entry: TargetRecord, interval: float) -> float:
     """When a service is to be asked next; ``interval`` is its own, as far as it is healthy.
 
     A first failure is checked at once, since one says nothing; a path that is failing is asked
-    more often, to hear it recover.
+    more often, to hear it recover; and where probes are answered and traffic is not, now.
     """
     if not is_service(entry) or record.state not in _ASKED_IN or entry.excused:
         return float("inf")
@@ -44,7 +44,10 @@ def due_at(record: PathRecord, entry: TargetRecord, interval: float) -> float:
             return entry.failed_at + limits.FAILED_AGAIN
         if record.state is _S.FAILING or entry.target.origin is Origin.SERVER:
             return entry.asked_at + min(interval, limits.FAILING_PROBE)
-    return entry.asked_at + interval
+    due = entry.asked_at + interval
+    if record.doubted_at > entry.asked_at:
+        due = min(due, max(record.doubted_at, entry.asked_at + limits.FAILING_PROBE))
+    return due
 
 
 def inquiries(state: CoreState, record: PathRecord) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from omrfast.core import limits
+from omrfast.core import budget, limits
 from omrfast.core.state import Evidence, PathRecord
 
 
@@ -38,7 +38,7 @@ def silence(record: PathRecord, now: float) -> Sign | None:
     Silence is measured up to the moment of the last read; what came later is not known yet.
     """
     seen = record.model.at
-    if now < record.calm_until:
+    if now < record.calm_until or not budget.may_owe(record, 0, now):
         return None
     limit = limits.unanswered_limit(record.model)
     asked = record.asked

@@ -49,6 +49,17 @@ class Suspicion:
 
 
 @dataclass(frozen=True, slots=True)
+class Purse:
+    """What a path's probes may still cost."""
+
+    level: float
+    """Bytes, as of ``at``; below zero: owed."""
+    at: float
+    saving: bool = False
+    """There was too little left for all that is wanted."""
+
+
+@dataclass(frozen=True, slots=True)
 class Fall:
     """What a path was when it was given up, to go back to if that proves wrong."""
 
@@ -174,10 +185,16 @@ class PathRecord:
     """Last packet that the data path counted, reads that saw nothing but ICMP errors left out."""
     question_at: float = NEVER
     """Oldest question of the traffic that nothing, but for ICMP errors, has come after."""
+    probe_bytes: int = 0
+    """What its probes have cost since the start: IP packets, both ways, as estimated."""
+    purse: Purse | None = None
+    """None: its probes are not bounded, or none was sent yet."""
     unsampled_at: float = NEVER
     """Read at which data had left that no RTT sample has come after; NEVER: there is none."""
     unsampled: int = 0
     """Segments that have left since the last RTT sample."""
+    doubted_at: float = NEVER
+    """When a suspicion was last cleared by probes alone: its traffic has no answers."""
     woken_at: float = NEVER
     """When a probe last left after a quiet time."""
     wakes: tuple[float, ...] = ()

@@ -97,6 +97,8 @@ def clear(record: PathRecord, reason: str, now: float) -> PathRecord:
 
 def _false_alarm(record: PathRecord, suspicion: Suspicion, now: float) -> PathRecord:
     alarms = record.alarms + 1 if now - record.alarm_at < limits.ALARM_MEMORY else 1
+    if record.tcp_at <= suspicion.since:
+        record = replace(record, doubted_at=now)
     record = replace(
         record,
         alarms=alarms,

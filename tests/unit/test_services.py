@@ -57,6 +57,19 @@ def test_a_path_over_which_the_service_fails_is_failing_and_comes_back() -> None
     assert world.states("one", healed) == ["probation", "up"]
 
 
+def test_traffic_without_answers_has_the_services_asked_at_once() -> None:
+    world = two(WEB)
+    world.run(15.0)
+    path = world.paths["one"]
+    path.failing = {"web"}
+    path.blocked_tcp = True
+    at = world.now
+    world.run(10.0)
+    took = world.entered("one", "failing", at)
+    assert took is not None
+    assert took < 0.3 + 2 * 2 + 1 + 1
+
+
 def test_a_service_that_works_nowhere_is_no_path_s_fault() -> None:
     world = two(WEB)
     world.hosts["web"].broken = True

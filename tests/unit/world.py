@@ -94,6 +94,8 @@ class SimPath:
     """Whoever is probed does not answer, but for the gateway."""
     blocked: set[str] = field(default_factory=set)
     """Names of those who can't be reached over it."""
+    blocked_tcp: bool = False
+    """Its traffic does not get through; probes do."""
     failing: set[str] = field(default_factory=set)
     """Names of the services that don't work over it."""
     gateway: bool = False
@@ -258,7 +260,10 @@ class World:
             if done is not None:
                 done()
 
-        self.send(path, path.server, acknowledged)
+        if path.blocked_tcp:
+            self._leave(path, asks=True)
+        else:
+            self.send(path, path.server, acknowledged)
 
     def resend(self, path: SimPath) -> None:
         """A segment that was sent before leaves again, and is lost or acknowledged unmeasured."""
