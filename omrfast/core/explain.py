@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from omrfast.core import damping, limits, words
+from omrfast.core import damping, faults, limits, words
 from omrfast.core.config import probe_budget
 from omrfast.core.state import CoreState, PathRecord, ServerRecord, Wish
 from omrfast.core.types import Origin, PathState, Role, ServerState
@@ -56,17 +56,20 @@ def explain(state: CoreState, name: str, now: float) -> Explanation:
 
 def _path(state: CoreState, record: PathRecord, now: float) -> Explanation:
     wish = dict(wishes(state, now))[record.config.name]
+    doubted = "" if record.suspicion is None else f", {record.sober} until then"
+    since = span(now - record.since)
     lines = [
-        ("state", f"{record.state} for {span(now - record.since)}, role {record.config.role}"),
+        ("state", f"{record.state} for {since}{doubted}, role {record.config.role}"),
         ("why", record.reason),
     ]
     if record.evidence is not None and (text := words.evidence(record.evidence, record.since)):
         lines.append(("evidence", text))
     if state.trouble is not None:
-        since = span(now - state.trouble_since)
-        lines.append(("trouble", f"for {since}: {state.trouble}"))
+        lines.append(("trouble", f"for {span(now - state.trouble_since)}: {state.trouble}"))
     lines += _override_lines(record, now)
     lines += [("measured", text) for text in _measured(record, now)]
+    others = tuple(other for other in state.paths if other is not record)
+    lines += [("held by", text) for text in _held(record, others, now)]
     lines += [("waits for", text) for text in _waits(record, now)]
     lines += [("asked", text) for text in _asked(record, now)]
     lines += [("budget", text) for text in _budget(record)]
@@ -102,9 +105,27 @@ def _measured(record: PathRecord, now: float) -> Iterator[str]:
     elif model.srtt is not None:
         yield f"RTT {span(model.srtt)} when last measured (limit {span(quality.max_rtt)})"
     if model.loss is not None:
-        yield f"loss {model.loss:.1%} (limit {quality.max_loss:.1%})"
+        yield f"loss {model.loss:.1%} (limit {faults.loss_limit(record.config):.1%})"
+    if model.jitter > 0:
+        yield f"jitter {span(model.jitter)} (limit {span(quality.max_jitter)})"
     if record.heard > 0:
         yield f"last packet or answer {span(now - record.heard)} ago"
+
+
+def _held(record: PathRecord, others: tuple[PathRecord, ...], now: float) -> Iterator[str]:
+    """What keeps a path that is alive from being up, or begins to."""
+    if record.sober not in (_S.UP, *_RETURNING) or record.role is Role.OFF:
+        return
+    fault = faults.find(record, others, now)
+    if fault is not None:
+        yield fault.words + (", which our own load may have made" if fault.own else "")
+    elif record.state is _S.FAILING:
+        yield "its services"
+    elif record.state in _RETURNING and record.good_since is None:
+        share = f"{faults.EXIT:.0%}"
+        yield f"RTT or jitter: good is below {share} of the limits, and no longer risen so much"
+    if record.state in _RETURNING and record.lossy:
+        yield "it was lossy: enough must cross it without loss to show that it no longer is"
 
 
 def _waits(record: PathRecord, now: float) -> Iterator[str]:

@@ -118,6 +118,21 @@ def test_a_suspect_path_says_when_the_verdict_falls() -> None:
     ]
 
 
+def test_what_holds_a_slow_path_is_the_limit_that_it_is_beyond() -> None:
+    world = World(SimPath("wan1", 0.040, upload=0.02), SimPath("wan2", 0.080, upload=0.02))
+    world.run(20)
+    world.paths["wan1"].rtt = 0.340
+    world.run(5)
+    found = said(world, "wan1")
+    assert found.state == "degraded"
+    assert of(found, "held by") == ["RTT 340 ms > 250 ms"]
+    assert of(found, "waits for")[0].startswith("good figures, and then ")
+    world.paths["wan1"].rtt = 0.140  # within the limits, but not by enough
+    world.run(5)
+    assert "good is below 75% of the limits" in of(said(world, "wan1"), "held by")[0]
+    assert of(said(world, "wan2"), "held by") == []
+
+
 def test_a_limit_that_is_crossed_but_not_for_long_enough() -> None:
     state = one(state=PathState.UP, bad_since=NOW - 0.4)
     text = of(explain(state, "wan1", NOW), "waits for")
