@@ -122,7 +122,7 @@ def note_answered(
     if entry.asked_at == record.woken_at and entry.unanswered == 1:
         late = max(0.0, rtt - limits.srtt(record.model))
         record = replace(record, wakes=(*record.wakes, late)[-limits.WAKES :])
-    model = measure.probe_answered(record.model, rtt, at, now, key)
+    model = measure.probe_answered(record.model, rtt, at, now, key, entry.rtt)
     return replace(record, model=model, answers=True, deaf=False)
 
 

@@ -84,8 +84,6 @@ class PathModel:
     """Data segments that arrive."""
     arrivals: Stream = field(default_factory=Stream)
     """Packets of any kind that arrive."""
-    last_probe: tuple[str, float] | None = None
-    """Who answered the last probe that was smoothed, and its RTT."""
     outstanding: tuple[float, ...] = field(default=())
     """When the probes left that were not answered yet, oldest first."""
 
@@ -265,9 +263,17 @@ def probe_unsent(model: PathModel, whom: str = "") -> PathModel:
 
 
 def probe_answered(
-    model: PathModel, rtt: float, at: float, now: float, whom: str = ""
+    model: PathModel,
+    rtt: float,
+    at: float,
+    now: float,
+    whom: str = "",
+    before: float | None = None,
 ) -> PathModel:
-    """A probe came back at ``at``. Its RTT is smoothed only while traffic gives none."""
+    """A probe came back at ``at``. Its RTT is smoothed only while traffic gives none.
+
+    ``before``: RTT of the answer before it from the same target; None: there was none.
+    """
     least = rtt if model.probe_min is None else min(model.probe_min, rtt)
     waiting = tuple(sent for sent in model.outstanding if abs(sent - (at - rtt)) > SAME_PROBE)
     losses = lossy.answer(model.losses, whom, at - rtt)
@@ -275,10 +281,10 @@ def probe_answered(
     if now - model.passive_at < 1.0:
         return model
     model = _keep_floor(_smooth(model, rtt, 0.0, 1, now), rtt, now)
-    if model.last_probe is not None and model.last_probe[0] == whom:
-        step = abs(rtt - model.last_probe[1])
+    if before is not None:
+        step = abs(rtt - before)
         model = replace(model, jitter=model.jitter + JITTER_GAIN * (step - model.jitter))
-    return replace(model, last_probe=(whom, rtt), recent=_keep_recent(model, (now, 1, rtt), now))
+    return replace(model, recent=_keep_recent(model, (now, 1, rtt), now))
 
 
 def tail_seen(model: PathModel, tail: RttTail, now: float) -> PathModel:

@@ -100,6 +100,15 @@ def test_jitter_follows_successive_samples() -> None:
     assert later.jitter == pytest.approx(state.jitter * (15 / 16) ** 16)
 
 
+def test_jitter_of_traffic_that_has_ended_is_forgotten_by_probes() -> None:
+    state = replace(PathModel(), jitter=0.1)
+    for number in range(40):
+        at, whom = number * 0.5, ("near", "far")[number % 2]
+        rtt = {"near": 0.04, "far": 0.06}[whom]
+        state = probe_answered(state, rtt, at, at, whom, rtt)
+    assert state.jitter < 0.01, "by each target's own RTT, whoever answers between"
+
+
 def test_unanswered_probes_are_loss() -> None:
     state = probe_answered(PathModel(), 0.04, 0.0, 0.0)
     state = observe(state, PathCounters(), 0.0)
