@@ -6,8 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from omrfast.core import damping, faults, limits, words
-from omrfast.core.config import probe_budget
+from omrfast.core import budget, damping, faults, limits, words
 from omrfast.core.state import CoreState, PathRecord, ServerRecord, Wish
 from omrfast.core.types import Origin, PathState, Role, ServerState
 from omrfast.core.wish import wishes
@@ -72,7 +71,7 @@ def _path(state: CoreState, record: PathRecord, now: float) -> Explanation:
     lines += [("held by", text) for text in _held(record, others, now)]
     lines += [("waits for", text) for text in _waits(record, now)]
     lines += [("asked", text) for text in _asked(record, now)]
-    lines += [("budget", text) for text in _budget(record)]
+    lines += [("budget", text) for text in _budget(record, now)]
     lines.append(("wished", words.wish_words(wish)))
     return Explanation(
         "path",
@@ -201,10 +200,19 @@ def _asked(record: PathRecord, now: float) -> Iterator[str]:
         yield f"{entry.target.key} ({words.origin(entry)}): {words.answer(entry, now)}"
 
 
-def _budget(record: PathRecord) -> Iterator[str]:
-    budget = probe_budget(record.config)
-    if budget is not None:
-        yield f"probes may take {budget / 1e6:g} MB in 30 days"
+def _budget(record: PathRecord, now: float) -> Iterator[str]:
+    most = budget.limit(record.config)
+    if most is None:
+        return
+    left = budget.level(record, now)
+    there = f"{left / 1e3:.1f} kB are there" if left >= 0 else f"{-left / 1e3:.1f} kB are owed"
+    yield (
+        f"probes may take {most / 1e6:g} MB in 30 days: {record.probe_bytes / 1e3:.1f} kB so far, "
+        f"{there}"
+    )
+    if budget.is_saving(record, now):
+        until = span(budget.saved_up_at(record, now) - now)
+        yield f"saving for {until}: only what can't wait is asked, and that less often"
 
 
 def _path_numbers(record: PathRecord, wish: Wish, now: float) -> Iterator[tuple[str, Number]]:
@@ -221,7 +229,8 @@ def _path_numbers(record: PathRecord, wish: Wish, now: float) -> Iterator[tuple[
     yield "penalty", damping.penalty(record, now)
     yield "half_life_s", record.config.quality.half_life
     yield "next_probe_s", max(0.0, record.next_probe - now) if record.next_probe > 0 else 0.0
-    yield "probe_budget", probe_budget(record.config)
+    yield "probe_budget", budget.limit(record.config)
+    yield "probe_bytes", record.probe_bytes
     override = record.override
     yield "override", None if override is None else override.role
     left = None if override is None or override.until is None else override.until - now

@@ -18,6 +18,7 @@ from omrfast.core.state import (
     Evidence,
     Override,
     PathRecord,
+    Purse,
     ServerRecord,
     Suspicion,
     TargetRecord,
@@ -204,6 +205,20 @@ def test_a_server_is_explained_by_name_and_by_address() -> None:
 def test_a_name_that_nothing_has_is_answered_with_those_there_are() -> None:
     with pytest.raises(NothingKnown, match="nothing is named 'wan9'; paths: wan1, wan2; servers"):
         explain(one(), "wan9", NOW)
+
+
+def test_the_budget_of_a_metered_path_is_told() -> None:
+    config = PathConfig("lte", "wwan0", role=Role.BACKUP)
+    found = explain(CoreState((PathRecord(config),), 0.0), "lte", NOW)
+    assert of(found, "budget") == [
+        "probes may take 5 MB in 30 days: 0.0 kB so far, 6.9 kB are there"
+    ]
+    poor = PathRecord(config, probe_bytes=8000, purse=Purse(-500.0, NOW, saving=True))
+    said, saves = of(explain(CoreState((poor,), 0.0), "lte", NOW), "budget")
+    assert said.endswith("8.0 kB so far, 0.5 kB are owed")
+    assert saves.startswith("saving for 1 h ")
+    free = of(explain(one(), "wan1", NOW), "budget")
+    assert free == [], "an active path has no budget unless it is given one"
 
 
 def test_local_trouble_is_told() -> None:
