@@ -250,7 +250,9 @@ class Agent:
             aborts = self._pulse.take_aborts()
             causes = self._board.take_causes(self._pulse.state)
             paths, bindings, wishes = self._places.all(self._pulse.paths, self._pulse.wishes)
-            self._reconciler.run(paths, bindings, self._servers(), wishes, causes, aborts)
+            self._reconciler.run(
+                paths, bindings, self._servers(), wishes, causes, aborts, self._config.tuning
+            )
 
     async def _slow_ticks(self) -> None:
         loop = asyncio.get_running_loop()

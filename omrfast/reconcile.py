@@ -13,22 +13,24 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from omrfast.act.apply import Actuator, Timing
 from omrfast.act.errors import ActionError
 from omrfast.act.words import describe, kind_of
+from omrfast.blackhole import Blackhole
 from omrfast.core.cause import Cause
-from omrfast.core.config import PathConfig
+from omrfast.core.config import PathConfig, TuningConfig
 from omrfast.core.expect import expected
-from omrfast.core.operations import AbortHandshakes, Observed, Operation
+from omrfast.core.operations import AbortHandshakes, ForgetBlackhole, Observed, Operation
 from omrfast.core.plan import Baseline, Binding, comes_back, learn, plan
 from omrfast.core.routing import route_key
+from omrfast.core.settings import missing, setting_operations
 from omrfast.core.state import Wish
 from omrfast.core.views import ActionView
-from omrfast.store.changes import EndpointChange, RouteChange
+from omrfast.store.changes import EndpointChange, RouteChange, SettingChange
 from omrfast.store.ledger import Ledger, LedgerError
 from omrfast.store.restore import Restored, restore
 from omrfast.telling import Pair, Telling
@@ -71,6 +73,7 @@ class _Job:
     bindings: tuple[Binding, ...]
     servers: tuple[str, ...]
     wishes: Mapping[str, Wish]
+    tuning: TuningConfig = TuningConfig()  # noqa: RUF009 - it is frozen
 
     @property
     def places(self) -> frozenset[tuple[int, frozenset[str]]]:
@@ -110,8 +113,9 @@ class Reconciler:
         self._tried: set[Operation] = set()
         """By the present check: what was done and does not show is left to the next one."""
         self._telling = Telling(self._repeat, actuator.subflows)
+        self._blackhole = Blackhole(actuator.blackholes, self._forget_blackhole)
         self._complaints: set[str] = set()
-        self._unmanaged: set[str] = set()
+        self._warned: set[str] = set()
         self._said: set[Operation] = set()
         """Of a dry run: what was announced already."""
 
@@ -131,6 +135,7 @@ class Reconciler:
         wishes: Mapping[str, Wish],
         causes: Mapping[str, Cause],
         aborts: frozenset[str] = frozenset(),
+        tuning: TuningConfig = TuningConfig(),  # noqa: B008 - it is frozen
     ) -> None:
         """One pass: begins at once and waits for nothing; settled() does.
 
@@ -138,8 +143,10 @@ class Reconciler:
         """
         if self._check is not None and self._check.done():
             self._check.result()  # a defect shall not pass unnoticed
-        before, self._job = self._job, _Job(paths, bindings, servers, wishes)
+        before, self._job = self._job, _Job(paths, bindings, servers, wishes, tuning)
         self._telling.wish(wishes)
+        if not self._dry_run:
+            self._blackhole.wish(dead=any(wish.present is False for wish in wishes.values()))
         self._aborts |= aborts
         self._causes = {**causes, **_decided(self._causes), **_decided(causes)}
         self._tried.clear()
@@ -186,7 +193,10 @@ class Reconciler:
         """Begin what makes up the difference; whether there is any, what was tried included."""
         job = self._job
         baseline = learn(baseline_of(self._ledger), job.bindings, observed)
-        steps = plan(job.bindings, job.wishes, baseline, observed, self._aborts)
+        steps = (
+            *plan(job.bindings, job.wishes, baseline, observed, self._aborts),
+            *self._settings(observed),
+        )
         self._aborts = frozenset()
         if self._dry_run:
             self._announce(steps)
@@ -204,6 +214,16 @@ class Reconciler:
         if last:
             self._add(self._come_back(last, frozenset(self._under_way), complain))
         return bool(steps)
+
+    def _settings(self, observed: Observed) -> Iterator[Step]:
+        """Of no path."""
+        found = {c.name: c.original for c in self._ledger.changes if isinstance(c, SettingChange)}
+        now = dict(observed.settings)
+        for name in missing(self._job.tuning, now):
+            self._warn(f"[tuning]: this kernel has no {name}; it is left out")
+        uplinks = len({binding.ifindex for binding in self._job.bindings})
+        for op in setting_operations(self._job.tuning, uplinks, found, now):
+            yield "", op
 
     def _announce(self, steps: tuple[Step, ...]) -> None:
         """Of a dry run."""
@@ -260,6 +280,11 @@ class Reconciler:
                 raise outcome
             self._tell(path, "repeat", "the peer is told again", outcome)
 
+    async def _forget_blackhole(self) -> None:
+        """Raises ActionError."""
+        op = ForgetBlackhole()
+        self._tell("", kind_of(op), describe(op), await self._actuator.apply(op))
+
     async def _come_back(
         self,
         steps: list[Step],
@@ -301,10 +326,13 @@ class Reconciler:
 
     def _tell_unmanaged(self) -> None:
         for route, why in self._actuator.unmanaged:
-            text = f"route {route.destination} metric {route.metric} is not moved: {why}"
-            if text not in self._unmanaged:
-                self._unmanaged.add(text)
-                log.warning("%s", text)
+            self._warn(f"route {route.destination} metric {route.metric} is not moved: {why}")
+
+    def _warn(self, text: str) -> None:
+        """Once."""
+        if text not in self._warned:
+            self._warned.add(text)
+            log.warning("%s", text)
 
     def _complain(self, text: str) -> None:
         if text not in self._complaints:
@@ -326,6 +354,7 @@ class Reconciler:
 
     def _end(self) -> None:
         self._telling.close()
+        self._blackhole.close()
         for handle in self._sweeps:
             handle.cancel()
         if self._check is not None:

@@ -15,10 +15,11 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol, TypeVar
 
+from omrfast.act import settings
 from omrfast.act.interfaces import InterfaceManager
 from omrfast.act.mptcp import EndpointManager
 from omrfast.act.routes import RouteManager, RouteTable
@@ -28,14 +29,17 @@ from omrfast.core.operations import (
     AddEndpoint,
     CopyRoute,
     DeleteEndpoint,
+    ForgetBlackhole,
     Interface,
     Observed,
     Operation,
     Route,
     SetBackup,
     SetMetric,
+    SetSetting,
     WithdrawRoute,
 )
+from omrfast.core.settings import SUBFLOWS, SYSCTLS
 
 T = TypeVar("T")
 
@@ -98,7 +102,14 @@ class Kernel:
         """What look() sees and the endpoints; the routes that can't be moved, with the reason."""
         interfaces, table = self.look(paths, server_addresses)
         shared = tuple(route for route, _ in table.unmanaged)
-        observed = Observed(self.endpoints.list(), table.routes, interfaces, shared)
+        limits = (SUBFLOWS, str(self.endpoints.limits().subflows))
+        observed = Observed(
+            self.endpoints.list(),
+            table.routes,
+            interfaces,
+            shared,
+            (limits, *settings.read(SYSCTLS).items()),
+        )
         return observed, table.unmanaged
 
     def do(self, op: Operation) -> None:
@@ -118,6 +129,16 @@ class Kernel:
                 self.routes.withdraw(route)
             case AbortHandshakes(address):
                 self.sockets.abort_handshakes(address)
+            case SetSetting(name, value):
+                self._set(name, value)
+            case ForgetBlackhole():
+                settings.forget_blackhole()
+
+    def _set(self, name: str, value: str) -> None:
+        if name == SUBFLOWS:
+            self.endpoints.set_limits(replace(self.endpoints.limits(), subflows=int(value)))
+        else:
+            settings.write(name, value)
 
 
 def observe(paths: Iterable[OnInterface] | None, server_addresses: Iterable[str]) -> Observed:
@@ -204,8 +225,12 @@ class Actuator:
         Operations on endpoints happen in the order of the calls, and so do the others among
         themselves. Cancelling the future does not stop one that has begun.
         """
-        on_endpoint = isinstance(op, SetBackup | DeleteEndpoint | AddEndpoint)
+        on_endpoint = isinstance(op, SetBackup | DeleteEndpoint | AddEndpoint | SetSetting)
         return (self._mptcp if on_endpoint else self._net).run(_timed(op))
+
+    async def blackholes(self) -> int:
+        """How often the kernel has concluded that MPTCP is blocked. Raises ActionError."""
+        return await self._net.run(lambda kernel: settings.blackholes())
 
     async def subflows(self) -> list[Subflow]:
         """Every MPTCP subflow. Raises ActionError."""

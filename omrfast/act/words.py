@@ -8,10 +8,12 @@ from omrfast.core.operations import (
     AddEndpoint,
     CopyRoute,
     DeleteEndpoint,
+    ForgetBlackhole,
     Operation,
     Route,
     SetBackup,
     SetMetric,
+    SetSetting,
     WithdrawRoute,
 )
 
@@ -35,6 +37,10 @@ def kind_of(operation: Operation) -> str:
             return "withdraw"
         case AbortHandshakes():
             return "abort"
+        case SetSetting():
+            return "setting"
+        case ForgetBlackhole():
+            return "forget"
 
 
 def describe(operation: Operation) -> str:
@@ -54,6 +60,10 @@ def describe(operation: Operation) -> str:
             return f"copy of {_route(route)} at metric {route.metric} removed"
         case AbortHandshakes(address):
             return f"handshakes from {address} aborted"
+        case SetSetting(name, value):
+            return f"{name} set to {value}"
+        case ForgetBlackhole():
+            return "MPTCP is used again: the kernel had concluded that it is blocked"
 
 
 def _route(route: Route) -> str:

@@ -72,10 +72,21 @@ def _limits(count: int) -> Finding:
         return Finding(
             "MPTCP limits",
             None,
-            f"{text}; {count} uplinks: one that comes back may find no room",
-            f"ip mptcp limits set subflow {count}, on the server too",
+            f"{text}; {count} uplinks: one that comes back may find no room; the agent raises it "
+            "while it runs",
+            f"ip mptcp limits set subflow {count}",
         )
     return Finding("MPTCP limits", True, text)
+
+
+def _server(count: int) -> Finding:
+    """What can't be seen from here: the limit of the accepting side counts as well."""
+    return Finding(
+        "the VPS",
+        True,
+        f"needs net.mptcp.enabled=1 and room for {count} extra subflows, one for each uplink: "
+        f"there, ip mptcp limits show (2 unless set; ip mptcp limits set subflow {count})",
+    )
 
 
 def _endpoint(endpoint: Endpoint) -> str:
@@ -206,6 +217,7 @@ def findings(config: Config) -> Iterator[Finding]:
         return
     found = uplinks(config, observed)
     yield _limits(len(found))
+    yield _server(len(found))
     yield _endpoints(observed)
     yield from _found(config, found)
     for entry in found:

@@ -11,11 +11,13 @@ from omrfast.core.operations import (
     CopyRoute,
     DeleteEndpoint,
     Endpoint,
+    ForgetBlackhole,
     Observed,
     Operation,
     Route,
     SetBackup,
     SetMetric,
+    SetSetting,
     WithdrawRoute,
     copied,
 )
@@ -37,7 +39,11 @@ def expected(observed: Observed, op: Operation) -> Observed:
             return replace(observed, routes=(*observed.routes, copied(op)))
         case WithdrawRoute(route):
             return _with_route(observed, route, None)
-        case AbortHandshakes():
+        case SetSetting(name, value):
+            return replace(
+                observed, settings=tuple({**dict(observed.settings), name: value}.items())
+            )
+        case AbortHandshakes() | ForgetBlackhole():
             return observed
 
 

@@ -83,6 +83,8 @@ class Observed:
     interfaces: tuple[Interface, ...] = ()
     shared: tuple[Route, ...] = ()
     """Routes with several next hops: of no single device, and not moved."""
+    settings: tuple[tuple[str, str], ...] = ()
+    """Name and value of the settings in core/settings.py that this kernel has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +139,22 @@ class AbortHandshakes:
     address: str
 
 
+@dataclass(frozen=True, slots=True)
+class SetSetting:
+    """Give one of the kernel's settings (core/settings.py) a value."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetBlackhole:
+    """Take back the kernel's conclusion that MPTCP is blocked; changes no setting."""
+
+
 RouteOperation = SetMetric | CopyRoute | WithdrawRoute
 EndpointOperation = SetBackup | DeleteEndpoint | AddEndpoint
-Operation = EndpointOperation | RouteOperation | AbortHandshakes
+Operation = EndpointOperation | RouteOperation | SetSetting | AbortHandshakes | ForgetBlackhole
 
 
 def copied(op: CopyRoute) -> Route:

@@ -19,10 +19,12 @@ from omrfast.core.operations import (
     CopyRoute,
     DeleteEndpoint,
     Endpoint,
+    ForgetBlackhole,
     Observed,
     Operation,
     SetBackup,
     SetMetric,
+    SetSetting,
     WithdrawRoute,
 )
 from omrfast.core.routing import Owner, RouteKey, route_key, route_operations
@@ -136,6 +138,8 @@ def _order(operation: Operation) -> int:
         case SetBackup(backup=False):
             return 4
         case SetBackup():
+            return 5
+        case SetSetting() | ForgetBlackhole():
             return 5
         case WithdrawRoute():
             return _ORDER_ROUTE_BACK

@@ -145,6 +145,8 @@ ACTION_KINDS = (
     "copy",
     "withdraw",
     "repeat",
+    "setting",
+    "forget",
     "abort",
 )
 

@@ -47,7 +47,17 @@ class CopyChange:
     """The copy."""
 
 
-Change = EndpointChange | RouteChange | CopyChange
+@dataclass(slots=True)
+class SettingChange:
+    """A setting of the kernel that we changed."""
+
+    name: str
+    original: str
+    applied: list[str] = field(default_factory=list)
+    """Values that we gave it, or were about to."""
+
+
+Change = EndpointChange | RouteChange | CopyChange | SettingChange
 
 
 def endpoint_state(endpoint: Endpoint | None) -> str:
@@ -96,6 +106,8 @@ def as_found(change: Change, observed: Observed) -> bool:
         return same_but_id(held, change.original)
     if isinstance(change, CopyChange):
         return held_copy(change, observed) is None
+    if isinstance(change, SettingChange):
+        return dict(observed.settings).get(change.name) == change.original
     names = interface_names(observed)
     metrics = [r.metric for r in observed.routes if same_route(change, r, names.get(r.ifindex))]
     return change.original.metric in metrics and not set(metrics) & set(change.applied)
@@ -105,6 +117,7 @@ _KINDS: dict[str, type[Change]] = {
     "endpoints": EndpointChange,
     "routes": RouteChange,
     "copies": CopyChange,
+    "settings": SettingChange,
 }
 
 
@@ -126,6 +139,7 @@ def from_json(data: dict[str, Any]) -> list[Change]:
         *(EndpointChange(**_with(c, "original", _endpoint)) for c in data["endpoints"]),
         *(RouteChange(**_with(c, "original", _route)) for c in data["routes"]),
         *(CopyChange(**_with(c, "route", _route)) for c in data["copies"]),
+        *(SettingChange(**c) for c in data["settings"]),
     ]
 
 

@@ -26,11 +26,13 @@ from omrfast.core.operations import (
     CopyRoute,
     DeleteEndpoint,
     Endpoint,
+    ForgetBlackhole,
     Observed,
     Operation,
     Route,
     SetBackup,
     SetMetric,
+    SetSetting,
     WithdrawRoute,
     copied,
 )
@@ -42,6 +44,7 @@ from omrfast.store.changes import (
     CopyChange,
     EndpointChange,
     RouteChange,
+    SettingChange,
     as_found,
     endpoint_state,
     from_json,
@@ -181,6 +184,22 @@ class Ledger:
                 self._record_endpoint(endpoint, ABSENT, observed, names)
             case AddEndpoint(endpoint):
                 self._record_endpoint(endpoint, endpoint_state(endpoint), observed, names)
+            case SetSetting(name, value):
+                self._record_setting(name, value, dict(observed.settings)[name])
+
+    def _record_setting(self, name: str, value: str, held: str) -> None:
+        change = self._setting_change(name)
+        if change is None:
+            change = SettingChange(name, held)
+            self.changes.append(change)
+        if value not in change.applied:
+            change.applied.append(value)
+
+    def _setting_change(self, name: str) -> SettingChange | None:
+        for change in self.changes:
+            if isinstance(change, SettingChange) and change.name == name:
+                return change
+        return None
 
     def _record_copy(self, change: CopyChange) -> None:
         if change not in self.changes:
@@ -253,7 +272,9 @@ class Ledger:
                 return self._copy_change(route)
             case SetBackup(endpoint) | DeleteEndpoint(endpoint) | AddEndpoint(endpoint):
                 return self._endpoint_change(endpoint)
-            case AbortHandshakes():
+            case SetSetting(name):
+                return self._setting_change(name)
+            case AbortHandshakes() | ForgetBlackhole():
                 return None
 
     def _copy_change(self, route: Route) -> CopyChange | None:

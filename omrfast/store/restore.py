@@ -18,6 +18,7 @@ from omrfast.core.operations import (
     Operation,
     SetBackup,
     SetMetric,
+    SetSetting,
     WithdrawRoute,
 )
 from omrfast.store.changes import (
@@ -25,6 +26,7 @@ from omrfast.store.changes import (
     CopyChange,
     EndpointChange,
     RouteChange,
+    SettingChange,
     endpoint_state,
     held_copy,
     held_endpoint,
@@ -89,6 +91,8 @@ def _step(change: Change, observed: Observed) -> Step | None:
             return _remove_copy(change, observed)
         case EndpointChange():
             return _restore_endpoint(change, observed)
+        case SettingChange():
+            return _restore_setting(change, observed)
 
 
 def _any_id(step: Step) -> bool:
@@ -118,6 +122,16 @@ def _remove_copy(change: CopyChange, observed: Observed) -> Step | None:
         return None
     what = f"route {held.destination} dev {change.interface} metric {held.metric}"
     return Step(change, WithdrawRoute(held), f"{what}, which we had added, removed")
+
+
+def _restore_setting(change: SettingChange, observed: Observed) -> Step | None:
+    held = dict(observed.settings).get(change.name, change.original)
+    if held == change.original:
+        return None
+    if held not in change.applied:
+        return Step(change, None, f"{change.name}: is {held}, by someone else")
+    text = f"{change.name} put back to {change.original}"
+    return Step(change, SetSetting(change.name, change.original), text)
 
 
 def _restore_endpoint(change: EndpointChange, observed: Observed) -> Step | None:
@@ -176,11 +190,12 @@ async def restore(ledger: Ledger, actuator: Acting) -> Restored:
     left: list[str] = []
     failed: list[str] = []
     kept: list[Change] = []
-    destinations = {
-        (c.original if isinstance(c, RouteChange) else c.route).destination
+    changed = {
+        c.original if isinstance(c, RouteChange) else c.route
         for c in ledger.changes
-        if not isinstance(c, EndpointChange)
+        if isinstance(c, RouteChange | CopyChange)
     }
+    destinations = {route.destination for route in changed}
     observed = await actuator.observe(None, sorted(destinations))
     for step in plan_restore(ledger.changes, observed):
         if step.op is None:

@@ -17,7 +17,9 @@ from omrfast.core.operations import (
     Endpoint,
     SetBackup,
     SetMetric,
+    SetSetting,
 )
+from omrfast.core.settings import SUBFLOWS, TCP_WMEM
 from omrfast.store.ledger import Ledger
 
 
@@ -30,6 +32,8 @@ def operations(seen, kinds):
         "backup": SetBackup(by_id[2], True),
         "add": AddEndpoint(made),
         "metric": SetMetric(next(r for r in seen.routes if r.family == 4), 900),
+        "limits": SetSetting(SUBFLOWS, "5"),
+        "tuning": SetSetting(TCP_WMEM, "4096 16384 300000"),
         "copy": CopyRoute(next(r for r in seen.routes if r.family == 6), 50),
         "metric6": SetMetric(next(r for r in seen.routes if r.family == 6), 900),
     }

@@ -18,7 +18,7 @@ from omrfast.core.operations import AddEndpoint, DeleteEndpoint, SetBackup, SetM
 from omrfast.store.ledger import Ledger, LedgerError
 from omrfast.store.restore import restore
 
-ALL = ("delete", "backup", "add", "metric", "copy", "metric6")
+ALL = ("delete", "backup", "add", "metric", "copy", "metric6", "limits", "tuning")
 
 
 @pytest.fixture
@@ -36,6 +36,8 @@ def truth(router):
         sorted(router.json("mptcp", "endpoint", "show"), key=lambda row: row["id"]),
         sorted(router.json("-4", "route"), key=repr),
         sorted(router.json("-6", "route"), key=repr),
+        router.ip("mptcp", "limits", "show"),
+        router.call(Path("/proc/sys/net/ipv4/tcp_wmem").read_text),
     )
 
 
@@ -147,13 +149,15 @@ def test_what_an_operator_changed_since_is_left(router, state_dir):
     router.ip("mptcp", "endpoint", "delete", "id", "7")
     router.ip("route", "del", "default", "dev", "wan1")
     router.ip("route", "add", "default", "via", "10.77.1.1", "dev", "wan1", "metric", "42")
+    router.ip("mptcp", "limits", "set", "subflows", "6")
+    router.call(Path("/proc/sys/net/ipv4/tcp_wmem").write_text, "4096 16384 999999")
     for metric in ("50", "900"):
         router.ip("-6", "route", "del", "default", "dev", "wan1", "metric", metric)
     now = truth(router)
     result = put_back(router, state_dir)
     assert truth(router) == now
     assert result.done == ()
-    assert len(result.left) == 4
+    assert len(result.left) == 6
     assert all("by someone else" in text for text in result.left)
     assert not (state_dir / "changes.json").exists()
 

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Limits, tuning and the black-hole conclusion on a real kernel: applied, kept, put back."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+
+import pytest
+
+from omrfast.act import settings
+from omrfast.act.apply import Actuator, apply
+from omrfast.act.errors import ActionError
+from omrfast.act.sockets import SocketDiag
+from omrfast.core.config import PathConfig, TuningConfig
+from omrfast.core.discover import bind
+from omrfast.core.operations import ForgetBlackhole
+from omrfast.core.settings import STALE_LOSS_CNT, TCP_RTO_MIN, TCP_WMEM
+from omrfast.core.state import Wish
+from omrfast.core.wish import PENALTY_DOWN
+from omrfast.reconcile import Reconciler
+from omrfast.store.ledger import Ledger
+
+from .conftest import SERVER4, Lab, Namespace
+
+PATHS = (PathConfig("one", "wan1"), PathConfig("two", "wan2"))
+UP = Wish(present=True, backup=False, penalty=0)
+DOWN = Wish(present=False, penalty=PENALTY_DOWN)
+MPTCP = 262
+TIMEOUT = "net.mptcp.blackhole_timeout"
+
+
+def within(router, state_dir, body):
+    """Run ``body(wish)`` on a loop in the router; ``wish`` settles both paths and the tuning."""
+
+    async def main():
+        did = []
+        reconciler = Reconciler(
+            Actuator(),
+            Ledger(state_dir),
+            dry_run=False,
+            acted=lambda action, text: did.append((action.path, action.kind)),
+        )
+        bindings = tuple(bind(PATHS, await reconciler.observe(None, ()), create=True)[0].values())
+
+        async def wish(one, two, tuning=TuningConfig()):  # noqa: B008
+            did.clear()
+            wishes = {"one": one, "two": two}
+            reconciler.run(PATHS, bindings, (), wishes, {}, frozenset(), tuning)
+            await reconciler.settled()
+            return did
+
+        try:
+            await body(wish)
+            return await reconciler.restore()
+        finally:
+            reconciler.close()
+
+    return router.call(lambda: asyncio.run(main()))
+
+
+def now(router):
+    names = (STALE_LOSS_CNT, TCP_WMEM, TCP_RTO_MIN)
+    return router.call(settings.read, names), router.ip("mptcp", "limits", "show").strip()
+
+
+def test_limits_and_tuning_are_applied_and_put_back(lab, state_dir):
+    router = lab.router
+    router.ip("mptcp", "limits", "set", "subflows", "1", "add_addr_accepted", "3")
+    found = now(router)
+    tuning = TuningConfig(stale_loss_cnt=1, rto_min=0.02, send_buffer=524_288)
+
+    async def body(wish):
+        did = await wish(UP, UP)
+        assert [kind for path, kind in did if not path] == ["setting"]
+        assert now(router)[0] == found[0]
+        assert "subflows 2" in now(router)[1]
+        assert "add_addr_accepted 3" in now(router)[1]
+        did = await wish(UP, UP, tuning)
+        assert did == [("", "setting")] * 3
+        assert now(router)[0] == {
+            STALE_LOSS_CNT: "1",
+            TCP_RTO_MIN: "20000",
+            TCP_WMEM: " ".join([*found[0][TCP_WMEM].split()[:2], "524288"]),
+        }
+        assert await wish(UP, UP, tuning) == []
+        assert await wish(UP, UP, replace(tuning, stale_loss_cnt=None)) == [("", "setting")]
+        assert now(router)[0][STALE_LOSS_CNT] == found[0][STALE_LOSS_CNT]
+
+    restored = within(router, state_dir, body)
+    assert now(router) == found
+    assert len([text for text in restored.done if "put back to" in text]) == 3
+    assert not (state_dir / "changes.json").exists()
+
+
+def test_another_namespace_keeps_its_own(lab, state_dir):
+    before = now(lab.server)
+
+    async def body(wish):
+        await wish(UP, UP, TuningConfig(send_buffer=65536))
+        assert now(lab.server) == before
+
+    within(lab.router, state_dir, body)
+
+
+def test_what_the_kernel_refuses_is_said(lab):
+    def body():
+        with pytest.raises(ActionError, match=r"setting net\.mptcp\.stale_loss_cnt to many"):
+            settings.write(STALE_LOSS_CNT, "many")
+        assert settings.read(["net.mptcp.no_such_thing"]) == {}
+
+    lab.router.call(body)
+
+
+# --- the black hole -----------------------------------------------------------------------------
+
+
+@contextmanager
+def listening(lab: Lab) -> Iterator[None]:
+    def listen() -> socket.socket:
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, MPTCP)
+        listener.bind((SERVER4, 5000))
+        listener.listen()
+        return listener
+
+    with lab.server.call(listen):
+        yield
+
+
+def speaks_mptcp(router: Namespace) -> bool:
+    """Whether a new connection is Multipath TCP."""
+
+    def connect() -> bool:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM, MPTCP) as client:
+            client.settimeout(30)
+            client.connect((SERVER4, 5000))
+            port = client.getsockname()[1]
+            with closing(SocketDiag()) as diag:
+                flows = [flow for flow in diag.subflows() if flow.local_port == port]
+            return any("mcap_rem" in flow.flags for flow in flows)
+
+    return router.call(connect)
+
+
+def nft(router: Namespace, *words: str) -> None:
+    subprocess.run(router.exec("nft", *words), check=True)
+
+
+def draw_the_conclusion(router: Namespace) -> None:
+    """Every SYN with an MPTCP option is lost; the plain one, 3 s later, is answered."""
+    nft(router, "add", "table", "ip", "hole")
+    hook = "{ type filter hook output priority 0; }"
+    nft(router, "add", "chain", "ip", "hole", "out", hook)
+    rule = ("tcp", "flags", "syn", "tcp", "option", "30", "exists", "drop")
+    nft(router, "add", "rule", "ip", "hole", "out", *rule)
+    drawn = router.call(settings.blackholes)
+    assert not speaks_mptcp(router)
+    nft(router, "delete", "table", "ip", "hole")
+    assert router.call(settings.blackholes) == drawn + 1
+
+
+@pytest.fixture
+def router(lab):
+    if not lab.router.call(settings.read, [TIMEOUT]):
+        pytest.skip("this kernel draws no such conclusion (before Linux 6.12)")
+    with listening(lab):
+        yield lab.router
+
+
+def test_forgetting_makes_new_connections_multipath_again(router):
+    router.call(settings.write, TIMEOUT, "1800")
+    draw_the_conclusion(router)
+    assert not speaks_mptcp(router), "every later connection is plain"
+    router.call(apply, ForgetBlackhole())
+    assert speaks_mptcp(router)
+    assert router.call(settings.read, [TIMEOUT]) == {TIMEOUT: "1800"}
+
+
+@pytest.mark.parametrize("dead", [True, False])
+def test_a_conclusion_is_taken_back_where_a_path_was_dead_and_only_there(router, state_dir, dead):
+    for number in (1, 2):
+        address = f"10.77.{number}.2"
+        router.ip("mptcp", "endpoint", "add", address, "dev", f"wan{number}", "subflow")
+
+    async def body(wish):
+        did = await wish(UP, DOWN if dead else UP)
+        await asyncio.to_thread(draw_the_conclusion, router)
+        end = time.monotonic() + (20 if dead else 2)
+        while ("", "forget") not in did and time.monotonic() < end:
+            await asyncio.sleep(0.05)
+        assert (("", "forget") in did) is dead
+
+    within(router, state_dir, body)
+    assert speaks_mptcp(router) is dead
