@@ -28,9 +28,9 @@ _ORIGIN_ICMP = (2, 3)  # SO_EE_ORIGIN_ICMP, SO_EE_ORIGIN_ICMP6
 _EXTENDED = struct.Struct("=IBBBBII")
 """struct sock_extended_err (linux/errqueue.h): errno, origin, type, code, pad, info, data.
 Behind it stands the sockaddr of who sent the error."""
-_TCP_INFO = struct.Struct("=5xB62xI48x8xQII56xQ")
+_TCP_INFO = struct.Struct("=5xB62xI28xI24xQII56xQ")
 """Of struct tcp_info (linux/tcp.h, Linux 4.19): tcpi_options, tcpi_rtt in microseconds,
-tcpi_bytes_received, tcpi_segs_out, tcpi_segs_in, tcpi_bytes_sent."""
+tcpi_total_retrans, tcpi_bytes_received, tcpi_segs_out, tcpi_segs_in, tcpi_bytes_sent."""
 _TIMESTAMPS = 1  # TCPI_OPT_TIMESTAMPS
 _RESET = (errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE)
 _FAREWELL = 3
@@ -119,25 +119,24 @@ async def connect(
     return opened
 
 
-def handshake_rtt(connected: socket.socket) -> float:
-    """Seconds, as the kernel measured it: a loop that comes late does not lengthen it."""
-    _, rtt, *_ = _tcp_info(connected)
-    return rtt / 1e6
+def handshake(connected: socket.socket) -> tuple[float, bool]:
+    """RTT in seconds, as the kernel measured it, and whether the SYN had to be sent again."""
+    _, rtt, sent_again, *_ = _tcp_info(connected)
+    return rtt / 1e6, sent_again > 0
 
 
 def bytes_used(connected: socket.socket) -> int:
     """IP bytes of all packets of the connection, both ways, with a farewell that is to come."""
-    options, _, received, segments_out, segments_in, sent = _tcp_info(connected)
+    options, _, _, received, segments_out, segments_in, sent = _tcp_info(connected)
     header = 40 if connected.family == socket.AF_INET else 60
     if options & _TIMESTAMPS:
         header += 12
     return sent + received + (segments_out + segments_in + _FAREWELL) * header
 
 
-def _tcp_info(connected: socket.socket) -> tuple[int, int, int, int, int, int]:
+def _tcp_info(connected: socket.socket) -> tuple[int, ...]:
     info = connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
-    options, rtt, received, segments_out, segments_in, sent = _TCP_INFO.unpack(info)
-    return options, rtt, received, segments_out, segments_in, sent
+    return _TCP_INFO.unpack(info)
 
 
 def keep_errors(opened: socket.socket) -> None:

@@ -31,7 +31,7 @@ from omrfast.probe.bound import (
     sockaddr,
     stamp_arrivals,
 )
-from omrfast.probe.service import Progress, ServiceProber
+from omrfast.probe.service import Answer, Progress, ServiceProber
 
 PORT = 53
 AGAIN_AFTER = 1.0
@@ -54,8 +54,8 @@ def question(name: str, version: int) -> dns.message.Message:
 
 async def ask(
     path: ProbePath, server: str, query: dns.message.Message
-) -> tuple[dns.message.Message, float]:
-    """The server's answer and its RTT in seconds; asks again until it is cancelled.
+) -> tuple[dns.message.Message, Answer]:
+    """The server's answer, with its RTT and when it arrived; asks again until it is cancelled.
 
     Raises OSError if nothing could be sent, ProbeFailure for an ICMP error or an answer that is
     none. Whether the answer is a good one is not looked at.
@@ -84,7 +84,7 @@ async def ask(
 
 async def _answer(
     opened: socket.socket, server: str, query: dns.message.Message, sent: dict[int, float]
-) -> tuple[dns.message.Message, float]:
+) -> tuple[dns.message.Message, Answer]:
     """The first answer to any of the questions sent: identifier to instant."""
     while True:
         await readable(opened)
@@ -100,7 +100,8 @@ async def _answer(
             raise ProbeFailure(f"answered what is no DNS: {error}", alive=True) from None
         query.id = answer.id
         if answer.id in sent and query.is_response(answer):
-            return answer, max(0.0, arrival(ancillary) - sent[answer.id])
+            at = max(arrival(ancillary), sent[answer.id])
+            return answer, Answer(at - sent[answer.id], at)
 
 
 class DnsProber(ServiceProber):
@@ -110,11 +111,11 @@ class DnsProber(ServiceProber):
     one family. A truncated answer is one.
     """
 
-    async def ask(self, path: ProbePath, target: Target, progress: Progress) -> float:
+    async def ask(self, path: ProbePath, target: Target, progress: Progress) -> Answer:
         """See ServiceProber.ask()."""
         version = ipaddress.ip_address(target.address).version
-        answer, rtt = await ask(path, target.address, question(target.query, version))
-        if answer.rcode() != dns.rcode.NOERROR:
-            code = dns.rcode.to_text(answer.rcode())
+        message, answer = await ask(path, target.address, question(target.query, version))
+        if message.rcode() != dns.rcode.NOERROR:
+            code = dns.rcode.to_text(message.rcode())
             raise ProbeFailure(f"answered {code} to {target.query!r}", alive=True)
-        return rtt
+        return answer

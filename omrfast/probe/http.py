@@ -14,6 +14,7 @@ import errno
 import functools
 import socket
 import ssl
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,13 +29,13 @@ from omrfast.probe.bound import (
     ProbeFailure,
     bytes_used,
     connect,
-    handshake_rtt,
+    handshake,
     readable,
     refusal,
     writable,
 )
 from omrfast.probe.resolve import Resolver
-from omrfast.probe.service import Progress, ServiceProber
+from omrfast.probe.service import Answer, Progress, ServiceProber
 
 BODY_READ = 16_384
 """Bytes of the body in which Target.expect_text must be found."""
@@ -95,7 +96,7 @@ class HttpProber(ServiceProber):
         super().forget(path)
         self._resolver.forget(path)
 
-    async def ask(self, path: ProbePath, target: Target, progress: Progress) -> float:
+    async def ask(self, path: ProbePath, target: Target, progress: Progress) -> Answer:
         """See ServiceProber.ask()."""
         place = _Place.of(target.address)
         progress.step = "to the question for its address"
@@ -106,7 +107,7 @@ class HttpProber(ServiceProber):
         except BaseException:
             self._resolver.failed(path, place.host)
             raise
-        rtt = handshake_rtt(connected)
+        rtt, _ = handshake(connected)
         try:
             with _told(connected, address):
                 connected = await self._secure(connected, place.host, progress)
@@ -115,7 +116,7 @@ class HttpProber(ServiceProber):
         finally:
             progress.cost = bytes_used(connected) if connected.fileno() >= 0 else None
             connected.close()
-        return rtt
+        return Answer(rtt, time.monotonic())
 
     async def _secure(
         self, connected: socket.socket, host: str, progress: Progress

@@ -28,6 +28,14 @@ class Progress:
     """Bytes of IP packets, both ways, if it is known and not the same for all targets."""
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """As ProbeListener.on_reply() has it."""
+
+    rtt: float
+    at: float
+
+
 class ServiceProber(ABC):
     """A Prober whose probes are coroutines; to be made and used on the loop's thread.
 
@@ -44,8 +52,8 @@ class ServiceProber(ABC):
         """Path and key of each probe under way that has not been dropped."""
 
     @abstractmethod
-    async def ask(self, path: ProbePath, target: Target, progress: Progress) -> float:
-        """Ask once; returns the RTT in seconds. Need not mind the time-out.
+    async def ask(self, path: ProbePath, target: Target, progress: Progress) -> Answer:
+        """Ask once. Need not mind the time-out.
 
         Raises OSError if nothing could be sent, ProbeFailure if it came to nothing.
         """
@@ -78,8 +86,8 @@ class ServiceProber(ABC):
         name, key, listener = path.name, target.key, self._listener
         try:
             async with asyncio.timeout(target.timeout):
-                rtt = await self.ask(path, target, progress)
-            return partial(listener.on_reply, name, key, rtt, time.monotonic())
+                answer = await self.ask(path, target, progress)
+            return partial(listener.on_reply, name, key, answer.rtt, answer.at)
         except TimeoutError:
             reason = f"no answer within {target.timeout:g} s {progress.step}".rstrip()
             return partial(listener.on_failed, name, key, reason, time.monotonic(), False)

@@ -107,6 +107,46 @@ def test_the_device_binds_whatever_the_tables_prefer(listening):
     poll("one connection", lambda: seen == [WAN1.source4])
 
 
+def test_a_busy_loop_makes_the_answer_no_later(listening):
+    lab, _ = listening
+
+    async def body(prober, listener):
+        before = time.monotonic()
+        prober.send(WAN1, tcp(SERVER4))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # the SYN has left
+        between = time.monotonic()
+        time.sleep(0.2)
+        ((kind, _, _, rtt, at),) = await listener.until(1)
+        assert kind == "reply"
+        assert before < at - rtt < between
+        assert at < between + 0.15
+
+    probing(lab, TcpProber, body)
+
+
+def test_a_syn_sent_again_is_answered_when_it_is(listening):
+    lab, _ = listening
+    run(*lab.server.exec("nft", "table inet f { chain i { type filter hook input priority 0; "
+        f"tcp dport {PORT} drop; }}; }}"))  # fmt: skip
+
+    async def body(prober, listener):
+        begun = time.monotonic()
+        prober.send(WAN1, tcp(SERVER4))
+        while not transmitted(lab):
+            await asyncio.sleep(0.005)
+        run(*lab.server.exec("nft", "flush ruleset"))
+        ((kind, _, _, rtt, at),) = await listener.until(1)
+        assert kind == "reply"
+        assert at > begun + 0.9
+        assert rtt < 0.9
+
+    def transmitted(lab):
+        return run(*lab.router.exec("ss", "-Htn", "state", "syn-sent"))
+
+    probing(lab, TcpProber, body)
+
+
 @pytest.mark.parametrize("family", [4, 6])
 def test_a_reset_is_a_failure_that_shows_life(lab, family):
     heard = outcome(lab, TcpProber, WAN1, tcp(SERVER[family]))
