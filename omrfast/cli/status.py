@@ -90,9 +90,16 @@ def _path_words(path: dict[str, Any], wide: bool) -> list[str]:
         words.append("routes behind")
     if path["penalty"] >= 0.01:
         words.append(f"penalty {path['penalty']:.2f}")
-    if path["probe_budget"] is not None:
-        words.append(f"probes may take {size(path['probe_budget'])} in 30 days")
+    words.append(_probes(path))
     return [path["reason"], " · ".join(words)]
+
+
+def _probes(path: dict[str, Any]) -> str:
+    """What asking has cost, and what it may."""
+    words = f"probes {size(path['probe_bytes'])}"
+    if path["probe_budget"] is not None:
+        words += f" since the start, {size(path['probe_budget'])} in 30 days allowed"
+    return f"{words}, SAVING" if path["probes_saving"] else words
 
 
 def _numbers(evidence: dict[str, Any] | None) -> list[str]:

@@ -112,8 +112,12 @@ class PathView:
     """What is wished: active, backup or absent; None: it is left as it is."""
     routes_behind: bool | None
     """Wished: behind those of the other paths; None: they are left as they are."""
+    probe_bytes: int
+    """Taken by probes and their answers since the agent started."""
     probe_budget: int | None
     """Bytes that they may take in 30 days; None: no bound."""
+    probes_saving: bool
+    """Too little of the budget is left for all that is wanted: probes are fewer."""
     evidence: EvidenceView | None
     """Of the present state."""
 
@@ -145,8 +149,6 @@ ACTION_KINDS = (
     "copy",
     "withdraw",
     "repeat",
-    "setting",
-    "forget",
     "abort",
 )
 

@@ -57,7 +57,7 @@ def _counters(series: _Series) -> Iterator[Metric]:
     yield unparsed
 
 
-def _gauges(paths: Iterable[PathView]) -> Iterator[Metric]:
+def _paths(paths: Iterable[PathView]) -> Iterator[Metric]:
     paths = tuple(paths)
     for name, text, value in GAUGES:
         family = GaugeMetricFamily(f"omrfast_{name}", text, labels=("path",))
@@ -65,6 +65,12 @@ def _gauges(paths: Iterable[PathView]) -> Iterator[Metric]:
             if (known := value(path)) is not None:
                 family.add_metric((path.name,), known)
         yield family
+    cost = CounterMetricFamily(
+        "omrfast_path_probe_bytes", "Bytes of probes and their answers", labels=("path",)
+    )
+    for path in paths:
+        cost.add_metric((path.name,), path.probe_bytes)
+    yield cost
     for name, text, states, one in ONE_OF:
         family = GaugeMetricFamily(f"omrfast_{name}", text, labels=("path", "state"))
         for path in paths:
@@ -176,7 +182,7 @@ class SnapshotCollector(Collector):
         yield from _agent(snapshot)
         yield from _directions(snapshot.counters)
         yield from _counters(snapshot.counters)
-        yield from _gauges(snapshot.paths)
+        yield from _paths(snapshot.paths)
         yield _rtt(snapshot)
         yield from _history(snapshot)
         yield from _reaction(snapshot)

@@ -98,6 +98,11 @@ GAUGES: tuple[tuple[str, str, Callable[[PathView], float | None]], ...] = (
         lambda p: None if p.routes_behind is None else float(p.routes_behind),
     ),
     (
+        "path_probes_saving",
+        "1 while too little of the probe budget is left for all that is wanted",
+        lambda p: float(p.probes_saving),
+    ),
+    (
         "path_probe_budget_bytes",
         "Bytes that probes may take in 30 days; absent: no bound",
         lambda p: p.probe_budget,

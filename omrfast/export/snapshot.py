@@ -138,7 +138,9 @@ def _path(
         penalty=round(damping.penalty(record, now), 3),
         endpoint=_endpoint(wish),
         routes_behind=None if wish.penalty is None else wish.penalty > 0,
+        probe_bytes=record.probe_bytes,
         probe_budget=probe_budget(record.config),
+        probes_saving=record.purse is not None and record.purse.saving,
         evidence=None if record.evidence is None else evidence.shown(record.evidence),
     )
 

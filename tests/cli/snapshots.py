@@ -47,7 +47,9 @@ def path(
         penalty=1.25,
         endpoint="active",
         routes_behind=False,
+        probe_bytes=72_000,
         probe_budget=None,
+        probes_saving=False,
         evidence=EvidenceView("good", 5012.0, 5000.0, "ms"),
     )
 
@@ -73,7 +75,9 @@ def unmeasured(name: str = "lte") -> PathView:
         penalty=0.0,
         endpoint=None,
         routes_behind=None,
+        probe_bytes=0,
         probe_budget=5_000_000,
+        probes_saving=True,
         evidence=None,
     )
 

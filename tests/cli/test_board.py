@@ -15,6 +15,7 @@ from omrfast.core.state import (
     Evidence,
     Override,
     PathRecord,
+    Purse,
     ServerRecord,
     Wish,
 )
@@ -168,12 +169,14 @@ def test_a_path_with_everything() -> None:
         penalty=2.0,
         penalty_at=NOW - 120,
         evidence=Evidence("loss", 0.102, 0.05),
+        probe_bytes=7200,
+        purse=Purse(level=-5.0, at=NOW, saving=True),
     )
     (path,) = shown(CoreState((given,), NOW)).paths
     assert path.objective == "throughput"
     assert path.override == OverrideView("off", 600.0)
     assert path.penalty == 1.0, "one half-life of 120 s later"
-    assert path.probe_budget == 5_000_000
+    assert (path.probe_bytes, path.probe_budget, path.probes_saving) == (7200, 5_000_000, True)
     assert path.evidence == EvidenceView("loss", 10.2, 5.0, "%")
 
 

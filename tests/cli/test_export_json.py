@@ -43,7 +43,9 @@ INTERFACE = {
             "penalty": 1.25,
             "endpoint": "active",
             "routes_behind": False,
+            "probe_bytes": 72000,
             "probe_budget": None,
+            "probes_saving": False,
             "evidence": {"what": "good", "measured": 5012.0, "limit": 5000.0, "unit": "ms"},
         }
     ],

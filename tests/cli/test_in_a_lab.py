@@ -127,6 +127,26 @@ def test_an_outage_with_its_numbers(lab: Lab, agent: Agent) -> None:
     assert delay * 1e3 == pytest.approx(numbers["sign_ms"], abs=50)
 
 
+ETHERNET = 14
+
+
+def test_what_probes_cost_is_what_crosses_an_idle_path(lab: Lab, agent: Agent) -> None:
+    eventually(lambda: shown(agent, "wan2")["probe_bytes"] > 500, "several probes")
+
+    def settled() -> tuple[float, dict[str, float]] | None:
+        """Cost and counters of one moment: no probe left in between."""
+        cost, counted = shown(agent, "wan2")["probe_bytes"], metrics(lab)
+        if counted['omrfast_path_probe_bytes_total{path="wan2"}'] != cost:
+            return None
+        return cost, counted
+
+    cost, counted = eventually(settled, "a quiet moment")
+    sides = [f'{{direction="{side}",path="wan2"}}' for side in ("tx", "rx")]
+    packets = sum(counted[f"omrfast_path_packets_total{side}"] for side in sides)
+    crossed = sum(counted[f"omrfast_path_bytes_total{side}"] for side in sides)
+    assert cost == pytest.approx(crossed - packets * ETHERNET, rel=0.2)
+
+
 def test_local_trouble(lab: Lab, agent: Agent) -> None:
     """Both uplinks go silent at once: that is told as such, and so is its end."""
     with Stream(lab, StreamSpec("bulk", "bulk-up")) as stream:

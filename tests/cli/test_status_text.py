@@ -66,7 +66,7 @@ def test_what_has_no_column_stands_under_the_path() -> None:
         "OPERATOR: backup for 9m 50s more",
         "routes behind",
         "penalty 3.70",
-        "5.00 MB in 30 days",
+        "probes 72.0 kB since the start, 5.00 MB in 30 days allowed",
     ):
         assert part in words
 
@@ -97,6 +97,7 @@ def test_actions_tell_how_long_since_the_first_sign() -> None:
 def test_a_path_that_is_left_as_it_is() -> None:
     (row,) = [line for line in shown(snapshot(unmeasured())) if line.startswith("lte")]
     assert "as found" in row
+    assert ", SAVING" in "\n".join(shown(snapshot(unmeasured())))
 
 
 def test_no_path_says_what_to_do() -> None:
