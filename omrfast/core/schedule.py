@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from omrfast.core import budget, choosing, limits, overrides, pace, services
+from omrfast.core import budget, choosing, limits, overrides, pace, services, signs
 from omrfast.core.asking import cost_of, note_asked
 from omrfast.core.state import CoreState, PathRecord, ProbeOrder, TargetRecord
 from omrfast.core.types import Origin, PathState, Role
@@ -162,17 +162,4 @@ def wake(record: PathRecord, now: float) -> float:
         return min(due, suspicion.waits_until or suspicion.deadline)
     if record.state in _GIVEN_UP:
         return due
-    asked = record.asked
-    last_tx = record.model.counters.last_tx if record.model.counters else None
-    if asked is not None:
-        limit = limits.unanswered_limit(record.model)
-        due = min(due, max(asked + limit, record.calm_until))
-    elif last_tx is not None and now - last_tx < limits.BUSY:
-        due = min(due, now + limits.unanswered_limit(record.model))
-    if record.unsampled >= limits.WAVE:
-        wave = record.unsampled_at + limits.wave_limit(record.model)
-        due = min(due, max(wave, record.calm_until))
-    most = limits.quiet_limit(record.model)
-    if most is not None:
-        due = min(due, max(record.heard + most, record.calm_until))
-    return due
+    return min(due, signs.due_at(record, now))

@@ -61,3 +61,24 @@ def _wave(record: PathRecord, seen: float) -> Sign | None:
     if record.excused or record.unsampled < limits.WAVE or seen - since <= limit:
         return None
     return Sign("data unacknowledged", seen - since, limit, since, needs_answer=True)
+
+
+def due_at(record: PathRecord, now: float) -> float:
+    """When silence could next become a sign, if nothing arrives; infinite: never."""
+    due = float("inf")
+    if not budget.may_owe(record, 0, now):
+        return due
+    limit = limits.unanswered_limit(record.model)
+    asked = record.asked
+    last_tx = record.model.counters.last_tx if record.model.counters else None
+    if asked is not None:
+        due = asked + limit
+    elif last_tx is not None and now - last_tx < limits.BUSY:
+        due = now + limit  # what left may ask: the next read tells
+    if record.answers:
+        most = limits.quiet_limit(record.model)
+        if most is not None:
+            due = min(due, record.heard + most)
+        if record.unsampled >= limits.WAVE and not record.excused:
+            due = min(due, record.unsampled_at + limits.wave_limit(record.model))
+    return max(due, record.calm_until)

@@ -36,6 +36,8 @@ from omrfast.core.state import (
 from omrfast.core.types import FlowSum, Origin, PathCounters, ProbeKind, Role, Target
 
 JIFFY = 0.004
+BUSY = 300
+"""Ticks in one second: more than any packet or deadline calls for."""
 START = 1000.0
 GATEWAY_RTT = 0.004
 SERVER = Target("icmp 203.0.113.10", ProbeKind.ICMP, "203.0.113.10", Origin.SERVER, "vps")
@@ -144,6 +146,7 @@ class World:
         """By name of a host, when anything of its traffic last arrived."""
         self.wake_at = self.now
         self.ticks = 0
+        self._recent: list[float] = []
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
         servers = {t.name: t for t in self.targets if t.origin is Origin.SERVER}
@@ -360,6 +363,8 @@ class World:
 
     def _tick(self) -> None:
         self.ticks += 1
+        self._recent = [at for at in self._recent if at > self.now - 1] + [self.now]
+        assert len(self._recent) < BUSY, f"woken for nothing at {self.now}"
         self._step(Tick({name: path.counters for name, path in self.paths.items()}))
 
     def _step(self, event: Event) -> None:
