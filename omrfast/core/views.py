@@ -149,6 +149,8 @@ ACTION_KINDS = (
     "copy",
     "withdraw",
     "repeat",
+    "setting",
+    "forget",
     "abort",
 )
 
