@@ -10,12 +10,10 @@ from pathlib import Path
 
 from omrfast.cli.common import duration, size
 from omrfast.cli.finding import Finding
-from omrfast.core.config import Config, PathConfig, ProbeConfig, probe_budget
+from omrfast.core.config import Config, PathConfig, ProbeConfig, TuningConfig, probe_budget
 from omrfast.core.types import ProbeKind, Role, Target
 
 MONTH = 30 * 86_400.0
-STALE_LOSS_CNT = Path("/proc/sys/net/mptcp/stale_loss_cnt")
-TCP_WMEM = Path("/proc/sys/net/ipv4/tcp_wmem")
 PACKAGES = {"dns": "dnspython"}
 """Modules whose package has another name."""
 
@@ -141,43 +139,35 @@ def _journal(config: Config) -> Finding:
     return Finding("journal", True, text)
 
 
-def _in_effect() -> dict[str, int | None]:
-    """What the kernel has of the tunable settings; None: this kernel has no such setting."""
-    words = {
-        "stale_loss_cnt": STALE_LOSS_CNT,
-        "send_buffer": TCP_WMEM,
-    }
-    return {
-        name: int(file.read_text().split()[-1]) if file.exists() else None
-        for name, file in words.items()
-    }
-
-
 def _tuning(config: Config) -> Finding:
-    asked = {
-        "stale_loss_cnt": config.tuning.stale_loss_cnt,
-        "send_buffer": config.tuning.send_buffer,
-    }
-    kernel = _in_effect()
-    now = ", ".join(f"{name} {'-' if value is None else value}" for name, value in kernel.items())
-    missing = [name for name, value in asked.items() if value is not None and kernel[name] is None]
-    if missing:
+    from omrfast.act.errors import ActionError
+    from omrfast.act.settings import read
+    from omrfast.core.settings import SYSCTLS, missing, setting_operations
+
+    try:
+        kernel = read(SYSCTLS)
+    except ActionError as error:
+        return Finding("tuning", None, str(error))
+    now = ", ".join(f"{name} = {value}" for name, value in kernel.items())
+    absent = missing(config.tuning, kernel)
+    if absent:
         return Finding(
             "tuning",
             None,
-            f"{', '.join(missing)}: asked for, but not in this kernel",
+            f"{', '.join(absent)}: asked for, but not in this kernel; in effect: {now}",
             "leave it out of [tuning]",
         )
-    wanted = [f"{name} {value}" for name, value in asked.items() if value is not None]
-    if config.tuning.rto_min is not None:
-        wanted.append(f"rto_min {config.tuning.rto_min * 1e3:g} ms")
-    if not wanted:
+    if config.tuning == TuningConfig():
         return Finding("tuning", True, f"none asked for; in effect: {now}")
-    due = [name for name, value in asked.items() if value not in (None, kernel[name])]
-    text = f"asked for: {', '.join(wanted)}; in effect: {now}"
+    due = [f"{op.name} = {op.value}" for op in setting_operations(config.tuning, 0, {}, kernel)]
     if due:
-        return Finding("tuning", None, text, "the agent sets it while it runs: omrfast run")
-    return Finding("tuning", True, text)
+        return Finding(
+            "tuning",
+            None,
+            f"asked for: {', '.join(due)}; in effect: {now}",
+            "the agent sets it while it runs: omrfast run",
+        )
+    return Finding("tuning", True, f"as asked for: {now}")
 
 
 def findings(config: Config) -> Iterator[Finding]:

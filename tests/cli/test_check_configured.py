@@ -132,10 +132,12 @@ def test_a_journal_without_room(check: Check, tmp_path: Path) -> None:
 def test_tuning(check: Check) -> None:
     none = check(UPLINKS)["tuning"]
     assert none["ok"] is True
-    assert none["detail"].startswith("none asked for; in effect: stale_loss_cnt ")
-    value = int(none["detail"].split("stale_loss_cnt ")[1].split(",")[0])
+    assert none["detail"].startswith("none asked for; in effect: net.mptcp.stale_loss_cnt = ")
+    value = int(none["detail"].split("stale_loss_cnt = ")[1].split(",")[0])
     same = check(f"{UPLINKS}[tuning]\nstale_loss_cnt = {value}\n")["tuning"]
     assert same["ok"] is True
+    assert same["detail"].startswith("as asked for: ")
     other = check(f"{UPLINKS}[tuning]\nstale_loss_cnt = {value + 1}\n")["tuning"]
     assert other["ok"] is None
+    assert f"asked for: net.mptcp.stale_loss_cnt = {value + 1}; in effect" in other["detail"]
     assert other["todo"] == "the agent sets it while it runs: omrfast run"

@@ -61,6 +61,7 @@ def router(tmp_path: Path) -> Iterator[Router]:
         router.configure(
             '[[path]]\ninterface = "wan1"\n[[path]]\ninterface = "wan2"\n'
             '[[server]]\nname = "vps"\naddresses = ["203.0.113.10"]\n'
+            "[tuning]\nstale_loss_cnt = 1\n"
         )
         mount = settings()["ExecStartPre"]
         assert mount.startswith("+/bin/sh -c '")
@@ -90,9 +91,16 @@ def protected() -> list[str]:
     return ["unshare", "--mount", "sh", "-c", script, "sh"]
 
 
+def tuned(router: Router) -> str:
+    """net.mptcp.stale_loss_cnt."""
+    command = ["sysctl", "-n", "net.mptcp.stale_loss_cnt"]
+    inside = ["ip", "netns", "exec", router.name, *command]
+    return subprocess.run(inside, check=True, capture_output=True, text=True).stdout.strip()
+
+
 @pytest.mark.parametrize("loader", ["prebuilt", "bcc"])
 def test_the_agent_does_its_work_with_these_rights(router: Router, loader: str) -> None:
-    before = router.found()
+    before = router.found(), tuned(router)
     router.start("--loader", loader, prefix=[*protected(), *holding(*granted())])
     assert router.agent is not None
     status = Path(f"/proc/{router.agent.pid}/status").read_text()
@@ -100,10 +108,11 @@ def test_the_agent_does_its_work_with_these_rights(router: Router, loader: str) 
     assert held == sum(1 << CAPABILITIES[name][0] for name in granted())
     router.ip("link", "set", "wan1", "down")
     wait_for("the endpoint is gone", lambda: "192.0.2.1" not in router.found()[0])
+    wait_for("its tuning is in effect", lambda: tuned(router) == "1")
     router.ip("link", "set", "wan1", "up")
     router.ip("route", "add", "default", "dev", "wan1", "metric", "1")
     assert router.end(signal.SIGTERM) == 0, router.log.read_text()
-    assert router.found() == before
+    assert (router.found(), tuned(router)) == before
     said = router.log.read_text()
     assert "ERROR" not in said
     assert "not permitted" not in said
