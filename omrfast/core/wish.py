@@ -33,6 +33,7 @@ _RANK = {
     PathState.UNREACHABLE: 6,
     PathState.DOWN: 7,
 }
+_BELOW_SUSPECT = 1.5
 _DEAD = frozenset({PathState.DOWN, PathState.UNREACHABLE})
 _UNHEARD = _DEAD | {PathState.UNKNOWN}
 
@@ -160,5 +161,6 @@ def _order(record: PathRecord, now: float) -> tuple[float, ...]:
     if record.state in _DEAD:
         return (rank, float(not record.link_up), -record.since)
     if record.state is PathState.UP:
-        return (rank, preferred)
+        # A good path does not lose its place to one that was demoted by word for a mere suspicion.
+        return (_BELOW_SUSPECT if _demanded(record) else rank, preferred)
     return (rank, quality.badness(record.model, record.config.quality, now), preferred)

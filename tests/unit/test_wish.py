@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from omrfast.core.config import PathConfig
 from omrfast.core.model import PathModel, observe
-from omrfast.core.state import CoreState, Override, PathRecord, Wish
+from omrfast.core.state import CoreState, Override, PathRecord, Suspicion, Wish
 from omrfast.core.types import PathCounters, PathState, Role
 from omrfast.core.wish import (
     PENALTY_DEGRADED,
@@ -120,6 +120,12 @@ def test_backup_by_the_operator() -> None:
     assert (one, two) == (GONE, UP), "its state still counts"
     one, two = wished(path("one", role=Role.OFF, word=Role.BACKUP), path("two"))
     assert (one, two) == (DEMOTED, UP)
+
+
+def test_backup_by_the_operator_outlasts_a_suspicion_of_the_other() -> None:
+    suspicion = Suspicion(NOW, _S.UP, "silent", 3, NOW, NOW + 0.06, NOW - 0.06, 0.06, 0.06)
+    suspect = replace(path("two", _S.SUSPECT), suspicion=suspicion)
+    assert wished(path("one", word=Role.BACKUP), suspect) == (DEMOTED, UP)
 
 
 @pytest.mark.parametrize("state", [_S.UP, _S.DEGRADED, _S.DOWN, _S.UNKNOWN])
