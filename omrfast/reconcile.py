@@ -33,7 +33,7 @@ from omrfast.core.views import ActionView
 from omrfast.store.changes import EndpointChange, RouteChange, SettingChange
 from omrfast.store.ledger import Ledger, LedgerError
 from omrfast.store.restore import Restored, restore
-from omrfast.telling import Pair, Telling
+from omrfast.telling import Again, Telling
 
 log = logging.getLogger(__name__)
 
@@ -269,8 +269,8 @@ class Reconciler:
         finally:
             self._ledger.done(op)
 
-    async def _repeat(self, path: str, ops: Pair) -> None:
-        """Both, whatever the first one's end; then all is as before. Raises ActionError."""
+    async def _repeat(self, path: str, ops: Again) -> None:
+        """All, whatever the end of each; then all is as before. Raises ActionError."""
         self._turn += 1
         both = [self._actuator.apply(op) for op in ops]
         done = asyncio.gather(*both, return_exceptions=True)

@@ -43,7 +43,7 @@ SHARE = 0.25
 """Of the connections must go on before all are told again: the kernel tells all of an endpoint's,
 and where a tenth of the packets is lost, a tenth of those that knew know it no longer."""
 
-Pair = tuple[EndpointOperation, EndpointOperation]
+Again = tuple[EndpointOperation, ...]
 
 
 def ignored(before: list[Subflow], after: list[Subflow], address: str) -> float:
@@ -73,10 +73,10 @@ class Telling:
 
     def __init__(
         self,
-        repeat: Callable[[str, Pair], Awaitable[object]],
+        repeat: Callable[[str, Again], Awaitable[object]],
         subflows: Callable[[], Awaitable[list[Subflow]]],
     ) -> None:
-        """``repeat`` carries out both operations, one after the other, for a path."""
+        """``repeat`` carries out the operations, one after the other, for a path."""
         self._repeat = repeat
         self._subflows = subflows
         self._wishes: Mapping[str, Wish] = {}
@@ -89,7 +89,7 @@ class Telling:
     def told(self, path: str, op: Operation) -> None:
         """``op`` has just been begun: see to it that the peer hears of it."""
         match op:
-            case DeleteEndpoint(endpoint) if endpoint.id:
+            case DeleteEndpoint(endpoint):
                 self._start(path, endpoint, self._removal(path, endpoint))
             case SetBackup(endpoint, True):
                 self._start(path, endpoint, self._demotion(path, endpoint))
@@ -108,13 +108,16 @@ class Telling:
         loop = asyncio.get_running_loop()
         end = loop.time() + LONGEST
         done, pause = 0, FIRST
+        ops: Again = (AddEndpoint(endpoint), DeleteEndpoint(endpoint))
+        if not endpoint.id:  # initial subflows: each removal of id 0 is told, whatever is left
+            ops = ops[1:]
         while loop.time() < end:
             await asyncio.sleep(pause)
             wish = self._wishes.get(path, Wish())
             if wish.present is not False:
                 return
             if done < wish.repeat:
-                await self._repeat(path, (AddEndpoint(endpoint), DeleteEndpoint(endpoint)))
+                await self._repeat(path, ops)
                 done, pause = done + 1, 2 * pause
 
     async def _demotion(self, path: str, endpoint: Endpoint) -> None:
