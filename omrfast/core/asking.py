@@ -110,6 +110,7 @@ def note_answered(
             unanswered=0,
             rtt=e.rtt if rtt is None else rtt,
             failures=e.failures if rtt is None else 0,
+            works_since=at if rtt is not None and (e.failures or not e.answers) else e.works_since,
         ),
     )
     if not entry.beyond:

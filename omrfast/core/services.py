@@ -167,9 +167,16 @@ def _twins(entry: TargetRecord, others: list[PathRecord]) -> list[TargetRecord]:
 
 
 def _works_elsewhere(entry: TargetRecord, others: list[PathRecord]) -> bool:
-    """It was asked on another path since it began to fail here, and works there."""
+    """It works on another path, and was asked there since it began to fail here.
+
+    Where it had failed there as well, the last failure here must be of a question that left since
+    it works there: it may just have come back, and not have been asked here since.
+    """
     return any(
-        _works(twin) and twin.answered_at >= entry.failed_since for twin in _twins(entry, others)
+        _works(twin)
+        and twin.answered_at >= entry.failed_since
+        and twin.works_since <= entry.asked_at <= entry.failed_at
+        for twin in _twins(entry, others)
     )
 
 

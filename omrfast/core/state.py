@@ -86,6 +86,8 @@ class TargetRecord:
     """Its server is down: its silence says nothing about the path."""
     rtt: float | None = None
     """Of the last answer, seconds."""
+    works_since: float = NEVER
+    """Its first answer after the last failure, or of all."""
     failed_at: float = NEVER
     failed_since: float = NEVER
     """Of the first of these failures."""
@@ -175,6 +177,10 @@ class PathRecord:
     alarm_at: float = NEVER
     penalty: float = 0.0
     penalty_at: float = 0.0
+    clean_since: float | None = None
+    """When it last came to be up; None: it has not yet."""
+    clean_for: float = 0.0
+    """Seconds from then to the demotion that is charged in ``penalty`` last."""
     targets: tuple[TargetRecord, ...] = ()
     """Whom to ask on this path, as the last TargetsChanged said."""
     rounds: int = 0
@@ -199,6 +205,8 @@ class PathRecord:
     """When a probe last left after a quiet time."""
     wakes: tuple[float, ...] = ()
     """How much longer than SRTT such probes took, seconds; the last few."""
+    settles_at: float = NEVER
+    """A server has come back: till then its answers tell of its absence, not of the path."""
     fall: Fall | None = None
     """While DOWN or UNREACHABLE by silence."""
     override: Override | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
 from world import PORT, SERVER, WEB, SimPath, World
 
 from omrfast.core.config import Quality
@@ -76,6 +77,21 @@ def test_a_service_that_works_nowhere_is_no_path_s_fault() -> None:
     at = world.now
     world.run(120.0)
     assert {*world.states("one", at), *world.states("two", at)} <= {"up"}
+
+
+@pytest.mark.parametrize("service", [WEB, PORT])
+def test_a_service_that_comes_back_everywhere_is_no_path_s_fault(service: Target) -> None:
+    """One path hears of it before the other does."""
+    for step in range(5):
+        world = two(service)
+        for path in world.paths.values():
+            path.failing = {service.name}
+        at = world.now
+        world.run(45.0 + step * 0.7)
+        for path in world.paths.values():
+            path.failing = set()
+        world.run(20.0)
+        assert {*world.states("one", at), *world.states("two", at)} <= {"up"}
 
 
 def test_one_failure_says_nothing() -> None:
