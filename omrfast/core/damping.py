@@ -14,6 +14,10 @@ DOUBLINGS = 4.0
 at most so many times."""
 
 
+CLEAN = 10.0
+"""A path that was up for so many half-lives before a demotion comes back in half the time."""
+
+
 def penalty(record: PathRecord, now: float) -> float:
     """Demotions of late: each counts one, and halves every ``half_life``."""
     elapsed = max(0.0, now - record.penalty_at)
@@ -22,7 +26,14 @@ def penalty(record: PathRecord, now: float) -> float:
 
 def charge(record: PathRecord, now: float) -> PathRecord:
     """One more demotion."""
-    return replace(record, penalty=penalty(record, now) + 1, penalty_at=now)
+    clean = 0.0 if record.clean_since is None else max(0.0, now - record.clean_since)
+    return replace(
+        record,
+        penalty=penalty(record, now) + 1,
+        penalty_at=now,
+        clean_since=None,
+        clean_for=clean,
+    )
 
 
 def trial_time(record: PathRecord, now: float) -> float:
@@ -32,5 +43,7 @@ def trial_time(record: PathRecord, now: float) -> float:
 
 def recover_time(record: PathRecord, now: float) -> float:
     """Seconds that a path must be good for before it comes back."""
+    quality = record.config.quality
     doublings = min(max(0.0, penalty(record, now) - 1), DOUBLINGS)
-    return float(record.config.quality.recover_after * 2**doublings)
+    doublings -= min(1.0, record.clean_for / (CLEAN * quality.half_life))
+    return float(quality.recover_after * 2**doublings)

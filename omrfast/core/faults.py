@@ -55,9 +55,9 @@ def find(record: PathRecord, others: Iterable[PathRecord], now: float) -> Fault 
 
 def better(record: PathRecord, others: Iterable[PathRecord], now: float) -> PathRecord | None:
     """Another path that is up and whose RTT is well below this one's."""
-    rtt = record.model.recent_rtt(now) or record.model.srtt
+    rtt = record.model.recent_rtt(now) or record.model.last_rtt
     for other in others:
-        theirs = other.model.recent_rtt(now) or other.model.srtt
+        theirs = other.model.recent_rtt(now) or other.model.last_rtt
         if other.state is PathState.UP and rtt and theirs and theirs <= EXIT * rtt:
             return other
     return None

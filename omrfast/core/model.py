@@ -101,6 +101,11 @@ class PathModel:
         return sum(s[2] for s in window) / samples if samples else None
 
     @property
+    def last_rtt(self) -> float | None:
+        """Mean of the newest samples, however old."""
+        return self.recent[-1][2] / self.recent[-1][1] if self.recent else self.srtt
+
+    @property
     def loss(self) -> float | None:
         """Share of what crossed the path lately that was lost, our own overload included; None
         with too little to tell."""

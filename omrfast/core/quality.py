@@ -76,9 +76,10 @@ def _on_fault(
         counters = record.model.counters
         record = replace(record, bad_flows=counters.flows_opened if counters else 0)
     since = min(sign_at, now if record.bad_since is None else record.bad_since)
-    late = 0.0 if record.state is _S.DEGRADED else record.late  # slow for good: SRTT knows
-    record = replace(record, bad_since=since, good_since=None, late=late)
+    record = replace(record, bad_since=since, good_since=None)
     if record.state is _S.DEGRADED:
+        if now - since >= record.config.quality.hold:
+            record = replace(record, late=0.0)  # slow for good, and not in pauses: SRTT knows
         return replace(record, lossy=record.lossy or fault.evidence.what == "loss")
     if now - since < record.config.quality.hold:
         return record

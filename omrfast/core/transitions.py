@@ -59,6 +59,8 @@ def enter(
     if returns:
         return record
     record = replace(record, admitted=False, good_since=None, bad_since=None)
+    if state is _S.UP:
+        record = replace(record, clean_since=now)
     if charged:
         record = damping.charge(record, now)
     if unheard or state in (*GIVEN_UP, _S.PROBATION):

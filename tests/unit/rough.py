@@ -157,6 +157,7 @@ class RoughWorld(World):
         path.queued -= dropped
         lost = (dropped + offered * path.loss) / SEGMENT
         if offered:
+            self._leave(path, asks=True)
             path.carry += offered / SEGMENT
             whole = int(path.carry)
             path.carry -= whole
