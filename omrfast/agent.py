@@ -155,6 +155,7 @@ class Agent:
             recorder=self._recorder,
             read=self._meter.read,
             ask=lambda order: self._probing.send(order),
+            collect=lambda: self._probing.collect(),
             decided=self._board.decided,
             troubled=self._board.trouble,
             wished=self._pass_wanted.set,

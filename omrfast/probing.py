@@ -17,7 +17,7 @@ from omrfast.core.plan import Binding
 from omrfast.core.state import ProbeFailed, ProbeOrder, ProbeReply, TargetsChanged
 from omrfast.core.targets import available
 from omrfast.core.types import ProbeKind, Target
-from omrfast.probe.base import ProbeListener, ProbePath, Prober
+from omrfast.probe.base import Collector, ProbeListener, ProbePath, Prober
 
 log = logging.getLogger(__name__)
 
@@ -159,6 +159,12 @@ class Probing:
         prober = self._prober(target.kind)
         if prober is not None:
             prober.send(path, target)
+
+    def collect(self) -> None:
+        """Pass on the answers that have arrived, however late the loop comes to them."""
+        for prober in self._probers.values():
+            if isinstance(prober, Collector):
+                prober.collect()
 
     def on_reply(self, path: str, key: str, rtt: float, at: float) -> None:
         """See ProbeListener."""

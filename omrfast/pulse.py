@@ -32,17 +32,21 @@ class Pulse:
         recorder: Recorder,
         read: Callable[[], Mapping[str, PathCounters]],
         ask: Callable[[ProbeOrder], None],
+        collect: Callable[[], None],
         decided: Callable[[Decision], None],
         troubled: Callable[[str | None], None],
         wished: Callable[[], None],
         failed: Callable[[BaseException], None],
     ) -> None:
-        """``wished`` is called when ``wishes`` or ``aborts`` have changed; ``troubled`` with the
-        local trouble after every step; ``failed`` when reading goes on failing."""
+        """``collect`` is called while a path is suspect, before the counters are read: what has
+        arrived must be known before time is up. ``wished`` is called when ``wishes`` or ``aborts``
+        have changed; ``troubled`` with the local trouble after every step; ``failed`` when reading
+        goes on failing."""
         self._loop = loop
         self._recorder = recorder
         self._read = read
         self._ask = ask
+        self._collect = collect
         self._decided = decided
         self._troubled = troubled
         self._wished = wished
@@ -74,6 +78,8 @@ class Pulse:
         """Read and step. What fails is tried again; failing on and on is told."""
         started = time.monotonic()
         try:
+            if any(record.suspicion for record in self.state.paths):
+                self._collect()
             self.take(Tick(self._read()))
             self._failures = 0
         except Exception as error:

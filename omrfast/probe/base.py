@@ -8,7 +8,7 @@ first needed. Everything is called on the event loop and nothing waits there.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from omrfast.core.types import Target
 
@@ -77,6 +77,14 @@ class ProbeListener(Protocol):
 
         ``code`` is the errno, positive.
         """
+
+
+@runtime_checkable
+class Collector(Protocol):
+    """A kind of probe whose answers wait in sockets until somebody reads them."""
+
+    def collect(self) -> None:
+        """Read what has arrived, and tell the listener before returning."""
 
 
 class Prober(Protocol):

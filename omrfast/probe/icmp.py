@@ -117,6 +117,11 @@ class IcmpProber:
         waiting[channel.sequence] = (target, now)
         return 0
 
+    def collect(self) -> None:
+        """See Collector."""
+        for channel in list(self._channels.values()):
+            self._readable(channel)
+
     def _readable(self, channel: _Channel) -> None:
         for _ in range(64):  # then let the loop breathe
             try:

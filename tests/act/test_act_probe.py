@@ -84,6 +84,19 @@ def test_a_busy_loop_does_not_lengthen_the_rtt(lab):
     assert probing(lab, IcmpProber, body) < 0.04
 
 
+def test_what_has_arrived_is_told_before_the_loop_comes_to_it(lab):
+    async def body(prober, listener):
+        prober.send(WAN1, ping(GATEWAY[4]))
+        prober.send(WAN2, ping("10.77.2.1"))
+        deadline = time.monotonic() + 10
+        while len(listener.heard) < 2 and time.monotonic() < deadline:
+            prober.collect()  # and the loop has no turn
+        return listener.heard
+
+    heard = probing(lab, IcmpProber, body)
+    assert sorted(entry[:2] for entry in heard) == [("reply", "one"), ("reply", "two")]
+
+
 @pytest.mark.parametrize("family", [4, 6])
 def test_silence_is_silent_and_ends(lab, family):
     async def body(prober, listener):
