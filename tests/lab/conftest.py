@@ -7,13 +7,14 @@ import json
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
 
 from omrfast.lab import netns
 from omrfast.lab.agentproc import Agent
+from omrfast.lab.result import DecisionResult, decisive
 from omrfast.lab.topology import Lab, TopologySpec
 from omrfast.shim import api, link
 
@@ -74,6 +75,17 @@ def eventually(
             return answer
         time.sleep(every)
     pytest.fail(f"not within {timeout:g} s: {what}")
+
+
+def entered(events: Iterable[dict[str, Any]], name: str) -> list[str]:
+    """States that a path or a server entered; suspicions that came to nothing left out."""
+    told = [
+        DecisionResult(event["at"], name, event["message"])
+        for event in events
+        if event["kind"] in ("decision", "server") and name in (event["path"], event["server"])
+    ]
+    changes = [decision.text.partition(":")[0] for decision in decisive(told)]
+    return [change.partition(" -> ")[2] for change in changes]
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from omrfast.lab.faults import Fault
 from omrfast.lab.services import Services
 from omrfast.lab.topology import Lab, TopologySpec, uplink_address
 from omrfast.lab.traffic import Stream
-from tests.lab.conftest import Router, eventually
+from tests.lab.conftest import Router, entered, eventually
 
 GIVEN_UP = frozenset({"down", "unreachable"})
 """States of a path that has lost its endpoint."""
@@ -55,16 +55,8 @@ class Site:
         self._since = time.time()
 
     def decided(self, name: str) -> list[str]:
-        """States that a path or a server entered since the mark, suspicions left out."""
-        states = []
-        for event in self.agent.events():
-            about = event["path"] if event["kind"] == "decision" else event.get("server")
-            if about == name and event["at"] >= self._since:
-                change = event["message"].partition(":")[0]
-                before, _, after = change.partition(" -> ")
-                if "suspect" not in (before, after) or after in GIVEN_UP:
-                    states.append(after)
-        return states
+        """States that a path or a server entered since the mark, see entered()."""
+        return entered((e for e in self.agent.events() if e["at"] >= self._since), name)
 
     def reasons(self, name: str) -> list[str]:
         """What was decided and done about a path or a server since the mark, in words."""

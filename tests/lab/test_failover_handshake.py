@@ -45,9 +45,8 @@ def test_the_initial_subflow_is_as_good_as_any(here: Site, first: int, ipv6: boo
         here.lab.links["wan1"].change(blackhole=True)
         try:
             here.until_given_up("wan1", heir="wan2")
-            assert set(here.router.endpoints()) == {uplink_address(2), uplink_address(2, 6)}, (
-                "of both families"
-            )
+            both_families = {uplink_address(2), uplink_address(2, 6)}
+            eventually(lambda: set(here.router.endpoints()) == both_families, "endpoints gone")
             goes_on(stream, "data over the other uplink")
         finally:
             here.lab.links["wan1"].change(blackhole=False)
@@ -73,7 +72,7 @@ def test_handshakes_are_retried_over_the_other_path_as_mptcp(here: Site, ipv6: b
         here.until_as_built()
         goes_on(stream, "connections as before", 5)
         attempts = stream.record().attempts
-    dead = [a for a in attempts if died <= a.began < healed - 1.0]
+    dead = [a for a in attempts if died - 0.1 <= a.began < healed - 1.0]
     assert dead
     assert all(a.done for a in dead), "none is stuck"
     assert any(a.errors for a in dead), "the handshakes that were open were ended"
