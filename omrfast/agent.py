@@ -261,9 +261,8 @@ class Agent:
             begun = loop.time()
             servers = tuple(dict.fromkeys(self._servers()))
             figures = await asyncio.to_thread(self._meter.sum_up, begun, servers)
-            if servers:
-                self._pulse.take(Walked(figures.server_flows))
-            if not self._servers():
+            self._pulse.take(Walked(figures.server_flows, self._meter.tails))
+            if not servers:
                 flows = await self._flows(16)
                 living = (f for f in flows if f.mptcp and f.state == "established")
                 self._probing.learn_peers(f.remote for f in living)

@@ -10,7 +10,8 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from omrfast.core.types import PathCounters, PathLink
+from omrfast.core import histogram
+from omrfast.core.types import PathCounters, PathLink, RttTail
 from omrfast.core.views import FlowView
 from omrfast.dataplane.attach import attach, detach
 from omrfast.dataplane.flows import PathEvent
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 RTT_STEP = 5.0
 RTT_WINDOW = 60.0
 """p50 and p99 are of the last RTT_WINDOW seconds, cut to steps of RTT_STEP."""
+TAIL_WINDOW = 10.0
+"""The core hears of the p99 of so many seconds, cut likewise."""
 
 
 class Meter:
@@ -36,6 +39,7 @@ class Meter:
         self._attached: dict[str, PathLink] = {}
         self._histograms: deque[tuple[float, tuple[tuple[int, ...], ...]]] = deque()
         self.figures = Figures()
+        self.tails: dict[str, RttTail] = {}
 
     # --- paths and their index ------------------------------------------------------------------
 
@@ -126,10 +130,24 @@ class Meter:
             old = before[link.index] if link.index < len(before) else (0,) * len(total[name])
             recent[name] = tuple(a - b for a, b in zip(total[name], old, strict=True))
             flows[name] = scan.paths[link.index]
+        self.tails = self._tails(now, histograms)
         self.figures = Figures(
             flows, recent, total, scan.servers, scan.entries, self._plane.flow_capacity
         )
         return self.figures
+
+    def _tails(self, now: float, histograms: tuple[tuple[int, ...], ...]) -> dict[str, RttTail]:
+        """By path, of the samples of the last TAIL_WINDOW seconds; none without any."""
+        old = next(counts for at, counts in self._histograms if now - at <= TAIL_WINDOW)
+        tails = {}
+        for name, link in self._attached.items():
+            if link.index >= len(old):
+                continue
+            counts = [a - b for a, b in zip(histograms[link.index], old[link.index], strict=True)]
+            p99 = histogram.quantile(counts, 0.99)
+            if p99 is not None:
+                tails[name] = RttTail(sum(counts), p99)
+        return tails
 
     # --- events ---------------------------------------------------------------------------------
 
