@@ -8,6 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,9 +31,11 @@ class Router:
 
     def ip(self, *arguments: str) -> Any:
         """Parsed output of ``ip -j``."""
-        command = ["ip", "-n", self._namespace, "-j", *arguments]
-        text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        return json.loads(text or "[]")
+        return json.loads(self._ip("-j", *arguments) or "[]")
+
+    def _ip(self, *arguments: str) -> str:
+        command = ["ip", "-n", self._namespace, *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
     def endpoints(self) -> dict[str, tuple[int, frozenset[str]]]:
         """Address to (id, flags)."""
@@ -49,6 +52,16 @@ class Router:
     def found(self) -> tuple[object, object]:
         """All that the agent may change."""
         return self.endpoints(), self.default_routes()
+
+    def settings(self) -> list[str]:
+        """Most bytes of a send buffer, ticks until a subflow is stale, limit of subflows."""
+
+        def read() -> list[str]:
+            names = ("ipv4/tcp_wmem", "mptcp/stale_loss_cnt")
+            return [Path("/proc/sys/net", name).read_text().split()[-1] for name in names]
+
+        limits = self._ip("mptcp", "limits", "show").split()
+        return [*netns.call(self._namespace, read), limits[limits.index("subflows") + 1]]
 
     def hooks(self) -> list[tuple[str, int, int]]:
         """(device, hook, programs on it) of every TCX hook that has any; asks the kernel."""

@@ -37,6 +37,7 @@ class Site:
         self.router = Router(lab)
         self.names = [f"wan{n}" for n in range(1, len(lab.spec.uplinks) + 1)]
         self.as_built = self.router.found()
+        self.settings_as_built = self.router.settings()
         self._since = 0.0
 
     # --- what the agent says ---
