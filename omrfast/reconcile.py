@@ -13,35 +13,27 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from omrfast.act.apply import Actuator, Timing
 from omrfast.act.errors import ActionError
 from omrfast.act.words import describe, kind_of
-from omrfast.blackhole import Blackhole
 from omrfast.core.cause import Cause
 from omrfast.core.config import PathConfig, TuningConfig
 from omrfast.core.expect import expected
-from omrfast.core.operations import AbortHandshakes, ForgetBlackhole, Observed, Operation
+from omrfast.core.operations import Observed, Operation
 from omrfast.core.plan import Baseline, Binding, comes_back, learn, plan
 from omrfast.core.routing import route_key
 from omrfast.core.settings import missing, setting_operations
 from omrfast.core.state import Wish
 from omrfast.core.views import ActionView
+from omrfast.deeds import Complaint, Deeds, Step
 from omrfast.store.changes import EndpointChange, RouteChange, SettingChange
 from omrfast.store.ledger import Ledger, LedgerError
 from omrfast.store.restore import Restored, restore
-from omrfast.telling import Again, Telling
 
 log = logging.getLogger(__name__)
-
-SWEEP_AGAIN = 0.05
-"""Seconds after a path died, its handshakes are aborted again: of connections that were begun
-while the routes were being moved."""
-
-Step = tuple[str, Operation]
 
 
 def baseline_of(ledger: Ledger) -> Baseline:
@@ -54,15 +46,6 @@ def baseline_of(ledger: Ledger) -> Baseline:
         elif isinstance(change, RouteChange):
             metrics[route_key(change.original)] = change.original.metric
     return Baseline(endpoints, metrics)
-
-
-def _decided(causes: Mapping[str, Cause]) -> dict[str, Cause]:
-    return {name: cause for name, cause in causes.items() if cause.decided_at is not None}
-
-
-def _since(at: float | None, now: float) -> float | None:
-    """Milliseconds."""
-    return None if at is None else round((now - at) * 1e3, 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,25 +78,15 @@ class Reconciler:
         self._actuator = actuator
         self._ledger = ledger
         self._dry_run = dry_run
-        self._acted = acted
+        self._deeds = Deeds(actuator, ledger, acted, dry_run=dry_run)
         self._job = _Job((), (), (), {})
         self._aborts: frozenset[str] = frozenset()
         """Paths that died and whose handshakes are still to be aborted."""
-        self._causes: dict[str, Cause] = {}
-        """Of what is still to be done, by path."""
-        self._failed: set[str] = set()
-        """Paths of which an operation failed since the last decision."""
         self._belief: Observed | None = None
         """As last observed, and what has been done since."""
-        self._turn = 0
-        """Operations begun: what was observed while it changed is not the truth."""
-        self._under_way: set[asyncio.Task[None]] = set()
-        self._sweeps: list[asyncio.TimerHandle] = []
         self._check: asyncio.Task[None] | None = None
         self._tried: set[Operation] = set()
         """By the present check: what was done and does not show is left to the next one."""
-        self._telling = Telling(self._repeat, actuator.subflows)
-        self._blackhole = Blackhole(actuator.blackholes, self._forget_blackhole)
         self._complaints: set[str] = set()
         self._warned: set[str] = set()
         self._said: set[Operation] = set()
@@ -144,11 +117,8 @@ class Reconciler:
         if self._check is not None and self._check.done():
             self._check.result()  # a defect shall not pass unnoticed
         before, self._job = self._job, _Job(paths, bindings, servers, wishes, tuning)
-        self._telling.wish(wishes)
-        if not self._dry_run:
-            self._blackhole.wish(dead=any(wish.present is False for wish in wishes.values()))
+        self._deeds.wish(wishes, causes)
         self._aborts |= aborts
-        self._causes = {**causes, **_decided(self._causes), **_decided(causes)}
         self._tried.clear()
         if self._belief is not None and before.places == self._job.places and not self._dry_run:
             self._act(self._belief, self._quietly)
@@ -171,25 +141,23 @@ class Reconciler:
                     self._ledger.settle(observed)
                     self._complaints.clear()
                     self._said.clear()
-                if not self._under_way:
+                if not self._deeds.under_way:
                     break
         except (ActionError, LedgerError) as error:
             self._belief = None
             self._complain(str(error))
-        self._causes = {n: cause for n, cause in self._causes.items() if n in self._failed}
-        self._failed.clear()
+        self._deeds.settled()
 
     async def _still(self) -> Observed:
         """What the kernel has while nothing of ours is under way. Raises ActionError."""
         while True:
-            while self._under_way:
-                await asyncio.wait(self._under_way)
-            turn, job = self._turn, self._job
+            await self._deeds.rest()
+            turn, job = self._deeds.turn, self._job
             observed = await self._actuator.observe(job.paths, job.servers)
-            if turn == self._turn and job.places == self._job.places:
+            if turn == self._deeds.turn and job.places == self._job.places:
                 return observed
 
-    def _act(self, observed: Observed, complain: Callable[[str], None]) -> bool:
+    def _act(self, observed: Observed, complain: Complaint) -> bool:
         """Begin what makes up the difference; whether there is any, what was tried included."""
         job = self._job
         baseline = learn(baseline_of(self._ledger), job.bindings, observed)
@@ -212,8 +180,21 @@ class Reconciler:
                 self._begin(path, op, complain)
         last = [step for step in fresh if comes_back(step[1])]
         if last:
-            self._add(self._come_back(last, frozenset(self._under_way), complain))
+            self._deeds.afterwards(last, lambda step: self._come_back(step, job, complain))
         return bool(steps)
+
+    def _begin(self, path: str, op: Operation, complain: Complaint) -> None:
+        if complain == self._complain:
+            self._tried.add(op)
+        if self._belief is not None:
+            self._belief = expected(self._belief, op)
+        self._deeds.begin(path, op, complain)
+
+    def _come_back(self, step: Step, job: _Job, complain: Complaint) -> bool:
+        """Routes come back when the endpoints have, unless another pass has planned anew."""
+        if self._job is job:
+            self._begin(*step, complain)
+        return self._job is job
 
     def _settings(self, observed: Observed) -> Iterator[Step]:
         """Of no path."""
@@ -230,97 +211,7 @@ class Reconciler:
         for path, op in steps:
             if op not in self._said:
                 self._said.add(op)
-                self._tell(path, kind_of(op), describe(op), Timing(time.monotonic(), 0.0))
-
-    # --- operations -----------------------------------------------------------------------------
-
-    def _begin(self, path: str, op: Operation, complain: Callable[[str], None]) -> None:
-        if complain == self._complain:
-            self._tried.add(op)
-        if self._belief is not None:
-            self._belief = expected(self._belief, op)
-        self._turn += 1
-        self._add(self._finish(path, op, self._actuator.apply(op), complain))
-        self._telling.told(path, op)
-        if isinstance(op, AbortHandshakes):
-            loop = asyncio.get_running_loop()
-            handles = [handle for handle in self._sweeps if handle.when() > loop.time()]
-            self._sweeps = [*handles, loop.call_later(SWEEP_AGAIN, self._sweep_again, path, op)]
-
-    def _add(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
-
-    async def _finish(
-        self,
-        path: str,
-        op: Operation,
-        applied: asyncio.Future[Timing],
-        complain: Callable[[str], None],
-    ) -> None:
-        try:
-            timing = await applied
-        except ActionError as error:
-            complain(str(error))
-            self._failed.add(path)
-        else:
-            self._tell(path, kind_of(op), describe(op), timing)
-        finally:
-            self._ledger.done(op)
-
-    async def _repeat(self, path: str, ops: Again) -> None:
-        """All, whatever the end of each; then all is as before. Raises ActionError."""
-        self._turn += 1
-        both = [self._actuator.apply(op) for op in ops]
-        done = asyncio.gather(*both, return_exceptions=True)
-        self._add(self._swept(done))
-        for outcome in await asyncio.shield(done):
-            if isinstance(outcome, BaseException):
-                raise outcome
-            self._tell(path, "repeat", "the peer is told again", outcome)
-
-    async def _forget_blackhole(self) -> None:
-        """Raises ActionError."""
-        op = ForgetBlackhole()
-        self._tell("", kind_of(op), describe(op), await self._actuator.apply(op))
-
-    async def _come_back(
-        self,
-        steps: list[Step],
-        before: frozenset[asyncio.Task[None]],
-        complain: Callable[[str], None],
-    ) -> None:
-        """Routes come back when the endpoints have, unless another pass has planned anew."""
-        job = self._job
-        if before:
-            await asyncio.wait(before)
-        for path, op in steps:
-            if self._job is job:
-                self._begin(path, op, complain)
-            else:
-                self._ledger.done(op)
-
-    def _sweep_again(self, path: str, op: AbortHandshakes) -> None:
-        if self._job.wishes.get(path, Wish()).present is False:
-            self._add(self._swept(self._actuator.apply(op)))
-
-    async def _swept(self, applied: asyncio.Future[Any]) -> None:
-        with contextlib.suppress(ActionError):  # the first one has complained
-            await applied
-
-    def _tell(self, path: str, kind: str, text: str, timing: Timing) -> None:
-        cause = self._causes.get(path, Cause(""))
-        action = ActionView(
-            time.time(),
-            path,
-            kind,
-            cause.reason,
-            round(timing.took * 1e3, 3),
-            _since(cause.decided_at, timing.called_at),
-            _since(cause.sign_at, timing.called_at),
-        )
-        self._acted(action, text)
+                self._deeds.tell(path, kind_of(op), describe(op), Timing(time.monotonic(), 0.0))
 
     # --- words ----------------------------------------------------------------------------------
 
@@ -348,15 +239,11 @@ class Reconciler:
     async def restore(self) -> Restored:
         """Put everything back as found. Raises ActionError or LedgerError."""
         self._end()
-        while self._under_way:
-            await asyncio.wait(self._under_way)
+        await self._deeds.rest()
         return await restore(self._ledger, self._actuator)
 
     def _end(self) -> None:
-        self._telling.close()
-        self._blackhole.close()
-        for handle in self._sweeps:
-            handle.cancel()
+        self._deeds.close()
         if self._check is not None:
             self._check.cancel()
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from omrfast.act.errors import ActionError
 from omrfast.act.sockets import Subflow
@@ -44,6 +44,7 @@ SHARE = 0.25
 and where a tenth of the packets is lost, a tenth of those that knew know it no longer."""
 
 Again = tuple[EndpointOperation, ...]
+_Work = Callable[[str, Endpoint], Awaitable[None]]
 
 
 def ignored(before: list[Subflow], after: list[Subflow], address: str) -> float:
@@ -90,19 +91,21 @@ class Telling:
         """``op`` has just been begun: see to it that the peer hears of it."""
         match op:
             case DeleteEndpoint(endpoint):
-                self._start(path, endpoint, self._removal(path, endpoint))
+                self._start(path, endpoint, self._removal)
             case SetBackup(endpoint, True):
-                self._start(path, endpoint, self._demotion(path, endpoint))
+                self._start(path, endpoint, self._demotion)
 
-    def _start(self, path: str, endpoint: Endpoint, work: Coroutine[None, None, None]) -> None:
+    def _start(self, path: str, endpoint: Endpoint, work: _Work) -> None:
         key = (path, endpoint.address)
         if key in self._tasks:
             self._tasks[key].cancel()
-        self._tasks[key] = asyncio.get_running_loop().create_task(self._quietly(work))
+        self._tasks[key] = asyncio.get_running_loop().create_task(
+            self._quietly(path, endpoint, work)
+        )
 
-    async def _quietly(self, work: Coroutine[None, None, None]) -> None:
+    async def _quietly(self, path: str, endpoint: Endpoint, work: _Work) -> None:
         with contextlib.suppress(ActionError):  # the next pass complains if it matters
-            await work
+            await work(path, endpoint)
 
     async def _removal(self, path: str, endpoint: Endpoint) -> None:
         loop = asyncio.get_running_loop()

@@ -18,7 +18,8 @@ from omrfast.core.config import PathConfig
 from omrfast.core.discover import bind
 from omrfast.core.state import Wish
 from omrfast.core.wish import PENALTY_DEGRADED, PENALTY_DOWN
-from omrfast.reconcile import SWEEP_AGAIN, Reconciler
+from omrfast.deeds import SWEEP_AGAIN
+from omrfast.reconcile import Reconciler
 from omrfast.store.ledger import Ledger
 
 from .advertise import accept, advertise_until_learnt
