@@ -6,8 +6,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from omrfast.core import losses as lossy
+from omrfast.core import shares
 from omrfast.core.config import PathConfig
+from omrfast.core.losses import MEMORY
 from omrfast.core.state import Evidence, PathRecord
 from omrfast.core.types import Objective, PathState
 
@@ -85,9 +86,9 @@ def _loss(record: PathRecord, others: tuple[PathRecord, ...], now: float) -> Fau
     limit = loss_limit(record.config)
     rounds = QUICK_ROUNDS * (record.model.srtt or 0.0)
     window = min(QUICK_MOST, max(QUICK, rounds))
-    share = lossy.beyond(record.model.losses, now, window, limit, limit / 2)
+    share = shares.beyond(record.model.losses, now, window, limit, limit / 2)
     if share is None and record.state is PathState.UP:
-        share = lossy.beyond(record.model.losses, now, lossy.MEMORY, limit, limit)
+        share = shares.beyond(record.model.losses, now, MEMORY, limit, limit)
     if share is None or now - share.since < record.config.quality.hold:
         return None
     words = f"loss {share.ratio:.1%} > {limit:.1%} ({share.lost} of {share.crossed})"

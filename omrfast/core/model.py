@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from omrfast.core import load as loads
 from omrfast.core import losses as lossy
+from omrfast.core import shares
 from omrfast.core.load import Load
 from omrfast.core.losses import Losses
 from omrfast.core.types import PathCounters, RttTail
@@ -109,8 +110,8 @@ class PathModel:
     def loss(self) -> float | None:
         """Share of what crossed the path lately that was lost, our own overload included; None
         with too little to tell."""
-        crossed, lost = lossy.shown(self.losses)
-        return min(1.0, lost / crossed) if crossed >= lossy.SHOWN_LEAST else None
+        crossed, lost = shares.shown(self.losses)
+        return min(1.0, lost / crossed) if crossed >= shares.SHOWN_LEAST else None
 
     @property
     def baseline(self) -> float | None:

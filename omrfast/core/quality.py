@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from omrfast.core import damping, faults
+from omrfast.core import damping, faults, shares
 from omrfast.core import losses as lossy
 from omrfast.core.binomial import at_most
 from omrfast.core.config import Quality, probe_budget
@@ -107,11 +107,11 @@ def _watch(record: PathRecord, now: float) -> PathRecord:
     if now < record.watch_until or not record.answers or probe_budget(record.config) is not None:
         return record
     limit = faults.loss_limit(record.config)
-    look = lossy.recent(record.model.losses, now, WATCH_LOOK)
+    look = shares.recent(record.model.losses, now, WATCH_LOOK)
     if not look.lost or look.crossed > WATCH_MOST or look.ratio <= limit / 2:
         return record
     if now < record.watch_rest_until:
-        strong = lossy.recent(record.model.losses, now, WATCH_STRONG_LOOK)
+        strong = shares.recent(record.model.losses, now, WATCH_STRONG_LOOK)
         rests = now < record.watch_until + EXAM_REST
         if rests or strong.lost < WATCH_STRONG or strong.ratio <= limit / 2:
             return record
