@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 
+from omrfast.core import load
 from omrfast.core.model import PathModel, steady
 
 INITIAL_RTT = 0.2
@@ -28,6 +29,7 @@ DENSE = 8
 """Packets of any kind this close together; a pause of so many gaps is out of the ordinary."""
 DENSE_SLACK = 0.01
 PROOF_LEAST = 0.04
+DRAINED_SLACK = 0.015
 PROOF_UNANSWERING = 1.0
 """Proof by silence alone, where no target ever answered a probe."""
 CALM_MOST = 2.0
@@ -47,6 +49,8 @@ COMPARE_MOST = 2.0
 """A suspicion whose gateway answers waits so long for what other paths hear of the same servers."""
 WITHDRAW = 5.0
 """A verdict may be withdrawn for so long, when the server turns out to answer nowhere."""
+SETTLES = 2.0
+"""A server is back for so long before what its paths measure counts again."""
 AT_ONCE = 2.0
 """Paths whose first signs are no further apart went silent at the same time."""
 UNHEARD = 2.0
@@ -124,12 +128,28 @@ def quiet_limit(model: PathModel) -> float | None:
 
 def proof_limit(model: PathModel, *, answers: bool, patience: float) -> float:
     """Silence after the first probe of the burst that proves death: RFC 6298's time-out, without
-    its least value, since nothing is sent again for it; longer where nobody answers probes."""
+    its least value, since nothing is sent again for it; longer where nobody answers probes.
+
+    A queue of our own makes answers late only while it empties, and then something arrives. After
+    a pause that is out of the ordinary it is empty: an answer takes the least RTT of late.
+    """
     if not answers:
         return max(PROOF_UNANSWERING, 4 * srtt(model))
     deviation = srtt(model) / 2 if model.srtt is None else model.rttvar
     expected = srtt(model) + max(4 * deviation, srtt(model) / 8, DENSE_SLACK)
+    floor = model.floor(model.at)
+    if floor is not None and _drained(model, floor):
+        expected = min(expected, floor + max(floor / 4, DRAINED_SLACK))
     return max(PROOF_LEAST, expected, patience)
+
+
+def _drained(model: PathModel, floor: float) -> bool:
+    """Whatever of ours was queued on the path has left its queue, or is lost."""
+    most = quiet_limit(model)
+    heard = model.counters.last_rx if model.counters else None
+    if most is None or heard is None or model.at - heard <= most:
+        return False
+    return load.answered(model.load, floor)
 
 
 def deaf_limit(model: PathModel) -> float:

@@ -24,6 +24,8 @@ MORE = 1.5
 """So much more than a path was ever seen to carry without delay may be too much for it."""
 NEAR = 0.7
 """A share of the most it ever carried: it may be full."""
+SEGMENT, ACKNOWLEDGEMENT = 1500, 100
+"""Bytes that an IP packet with TCP data, and one that acknowledges some, has at most."""
 UNDELAYED = 1.25
 UNDELAYED_LEAST = 0.010
 """An RTT up to this factor, or this much, above the least of late is no delay."""
@@ -41,6 +43,8 @@ class Rate:
     rx: float
     rtt: float | None
     """Mean in this step; None: no sample."""
+    unanswered: float = 0.0
+    """What left and was neither TCP data nor its acknowledgement: nobody need answer it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,8 @@ class Load:
     rx_bytes: int = 0
     rtt_sum: float = 0.0
     rtt_samples: int = 0
+    tx_segments: int = 0
+    rx_segments: int = 0
     recent: tuple[Rate, ...] = ()
     """Steps that ended in the last LOOK_BACK seconds, and one more."""
     peak: tuple[float, float] = (0.0, 0.0)
@@ -73,6 +79,8 @@ def observe(load: Load, counters: PathCounters, floor: float | None, now: float)
         rx_bytes=counters.rx_bytes,
         rtt_sum=counters.rtt_sum,
         rtt_samples=counters.rtt_samples,
+        tx_segments=counters.tx_segments,
+        rx_segments=counters.rx_segments,
     )
     if counters.tx_bytes < load.tx_bytes or counters.rx_bytes < load.rx_bytes or not load.at:
         return replace(started, recent=())
@@ -83,7 +91,10 @@ def observe(load: Load, counters: PathCounters, floor: float | None, now: float)
     tx = (counters.tx_bytes - load.tx_bytes) / elapsed
     rx = (counters.rx_bytes - load.rx_bytes) / elapsed
     kept = tuple(rate for rate in load.recent if now - rate.at <= LOOK_BACK + STEP)
-    started = replace(started, recent=(*kept, Rate(now, tx, rx, rtt)))
+    known = SEGMENT * (counters.tx_segments - load.tx_segments)
+    known += ACKNOWLEDGEMENT * (counters.rx_segments - load.rx_segments)
+    unanswered = max(0.0, tx - known / elapsed)
+    started = replace(started, recent=(*kept, Rate(now, tx, rx, rtt, unanswered)))
     return _learn(started, (tx, rx), rtt, floor, 0.5 ** (elapsed / FORGET))
 
 
@@ -130,6 +141,14 @@ def loaded(load: Load, floor: float | None) -> bool:
         _busy(load, way, floor, NEAR) or _rate(load, way) > max(LEAST, MORE * load.proven[way])
         for way in (0, 1)
     )
+
+
+def answered(load: Load, floor: float | None) -> bool:
+    """Whether the path is busy with what is answered: as long as its queue is not empty, something
+    arrives. Outbound load of other kinds may fill a queue without a sign."""
+    if floor is None or not any(_busy(load, way, floor, NEAR / 2) for way in (0, 1)):
+        return False
+    return all(rate.unanswered < LEAST for rate in load.recent)
 
 
 def full(load: Load, floor: float | None) -> tuple[bool, bool]:
