@@ -25,6 +25,12 @@ SWEEP_AGAIN = 0.05
 """Seconds after a path died, its handshakes are aborted again: of connections that were begun
 while the routes were being moved."""
 
+_REASONS = {
+    "setting": "[tuning], or room for a subflow on every uplink",
+    "forget": "it did so while a path was dead",
+}
+"""Of what is done for no path."""
+
 Step = tuple[str, Operation]
 """An operation with the name of its path; empty: of none."""
 Complaint = Callable[[str], None]
@@ -163,7 +169,7 @@ class Deeds:
 
     def tell(self, path: str, kind: str, text: str, timing: Timing) -> None:
         """Of an operation that was applied, or left out in a dry run."""
-        cause = self._causes.get(path, Cause(""))
+        cause = self._causes.get(path) or Cause(_REASONS.get(kind, ""))
         action = ActionView(
             time.time(),
             path,

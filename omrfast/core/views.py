@@ -129,6 +129,7 @@ class ActionView:
     at: float
     """Unix time."""
     path: str
+    """Empty: of none, a setting of the kernel."""
     kind: str
     """See ACTION_KINDS."""
     reason: str

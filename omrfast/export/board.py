@@ -126,12 +126,13 @@ class Board:
     def acted(self, action: ActionView, what: str) -> None:
         """An operation was applied, or left out because this is a dry run."""
         reason = action.reason
+        whose = f"path {action.path}: " if action.path else ""
         if self._dry_run:
             what = f"would be: {what}"
             action = replace(action, reason=f"dry run: {reason}")
-            log.info("path %s: %s (%s)", action.path, what, reason)
+            log.info("%s%s (%s)", whose, what, reason)
         else:
-            log.info("path %s: %s in %.1f ms (%s)", action.path, what, action.took_ms, reason)
+            log.info("%s%s in %.1f ms (%s)", whose, what, action.took_ms, reason)
         self._history.acted(action)
         details = (
             ("took_ms", action.took_ms),
