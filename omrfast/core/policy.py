@@ -164,7 +164,8 @@ def _judge(record: PathRecord, others: tuple[PathRecord, ...], now: float) -> Pa
         sign = silence(record, now)
         if sign is not None:
             return suspicion.suspect(record, sign, now)
-    if record.state in (_S.UP, _S.DEGRADED, _S.PROBATION) and not record.excused:
+    measured = not record.excused and now >= record.settles_at
+    if record.state in (_S.UP, _S.DEGRADED, _S.PROBATION) and measured:
         return quality.judge(record, others, now)
     return record
 

@@ -91,7 +91,10 @@ def _inquiries(
 
 def _services(state: CoreState, record: PathRecord, now: float) -> tuple[str, ...]:
     """Keys of the services whose time has come, by their own interval or for comparison."""
-    due = {e.target.key for e in record.targets if now >= _service_at(record, e, now)}
+    asked = [entry for entry in record.targets if services.is_service(entry)]
+    if not asked:
+        return ()
+    due = {e.target.key for e in asked if now >= _service_at(record, e, now)}
     due |= set(services.inquiries(state, record))
     return tuple(entry.target.key for entry in record.targets if entry.target.key in due)
 
@@ -133,8 +136,9 @@ def _probe_at(record: PathRecord, now: float) -> float:
         return record.suspicion.next_probe if record.suspicion.burst_left else _NEVER
     if pace.is_watched(record, now):
         return record.next_probe
-    cost = cost_of(record, _own(record))
-    due = max(record.next_probe, _paid_at(record, cost, now))
+    bounded = budget.limit(record.config) is not None
+    cost = cost_of(record, _own(record)) if bounded else 0
+    due = max(record.next_probe, _paid_at(record, cost, now)) if bounded else record.next_probe
     if record.state is _S.UP and (record.answers or record.deaf) and not choosing.several(record):
         return max(due, record.model.passive_at + pace.interval(record, cost, now))
     return due
@@ -155,7 +159,8 @@ def wake(record: PathRecord, now: float) -> float:
     if not record.link_up or record.role is Role.OFF:
         return min(over, now + limits.BUSY)
     again = min((_again_at(record, entry) for entry in choosing.beyond(record)), default=_NEVER)
-    again = min([again, *(_service_at(record, entry, now) for entry in record.targets)])
+    asked = [entry for entry in record.targets if services.is_service(entry)]
+    again = min([again, *(_service_at(record, entry, now) for entry in asked)])
     due = min(over, again, _probe_at(record, now), now + limits.BUSY)
     suspicion = record.suspicion
     if suspicion is not None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from omrfast.core import limits
 from omrfast.core import model as measure
 from omrfast.core.choosing import subject
 from omrfast.core.state import (
@@ -67,7 +68,7 @@ def listen(state: CoreState, now: float) -> CoreState:
         for entry in record.targets:
             if entry.excused and entry.waiting_since is None:
                 down.setdefault(subject(entry.target), False)  # no server; has answered somewhere
-    return excuse(state, down)
+    return excuse(state, down, now)
 
 
 def _listen(server: ServerRecord, paths: tuple[PathRecord, ...], now: float) -> ServerRecord:
@@ -84,17 +85,20 @@ def _listen(server: ServerRecord, paths: tuple[PathRecord, ...], now: float) -> 
     return server
 
 
-def excuse(state: CoreState, down: Mapping[str, bool]) -> CoreState:
+def excuse(state: CoreState, down: Mapping[str, bool], now: float) -> CoreState:
     """Mark, on every path, whose silence says nothing about the path; others stay marked as is."""
-    return replace(state, paths=tuple(_excuse(record, down) for record in state.paths))
+    paths = tuple(_excuse(record, down, now) for record in state.paths)
+    unchanged = all(new is old for new, old in zip(paths, state.paths, strict=True))
+    return state if unchanged else replace(state, paths=paths)
 
 
-def _excuse(record: PathRecord, down: Mapping[str, bool]) -> PathRecord:
+def _excuse(record: PathRecord, down: Mapping[str, bool], now: float) -> PathRecord:
     if all(down.get(subject(e.target), e.excused) == e.excused for e in record.targets):
         return record
     targets = tuple(_marked(entry, down) for entry in record.targets)
     model = measure.forget_losses(record.model)
-    return replace(record, targets=targets, model=model, bad_since=None, next_probe=NEVER)
+    record = replace(record, targets=targets, model=model, bad_since=None, next_probe=NEVER)
+    return replace(record, settles_at=now + limits.SETTLES)
 
 
 def _marked(entry: TargetRecord, down: Mapping[str, bool]) -> TargetRecord:

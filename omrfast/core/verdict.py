@@ -168,7 +168,7 @@ def _blame_servers(
         for server in state.servers
     )
     state = replace(state, servers=servers)
-    state = excuse(state, dict.fromkeys(blamed, True))
+    state = excuse(state, dict.fromkeys(blamed, True), now)
     return replace(
         state, paths=tuple(_acquit(record, blamed, evidence, now) for record in state.paths)
     )
