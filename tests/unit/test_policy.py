@@ -6,14 +6,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from world import SERVER, SimPath, World
 
 from omrfast.core import policy, transitions
 from omrfast.core.config import PathConfig, Quality
-from omrfast.core.state import LinkChanged, PathRecord, ProbeFailed, ProbeReply, Tick, Wish
-from omrfast.core.types import PathCounters, PathState, Role
+from omrfast.core.state import PathRecord, ProbeReply, Wish
+from omrfast.core.types import PathState, Role
 
 QUICK = Quality(recover_after=2.0)
 
@@ -426,62 +424,6 @@ def test_only_the_table_s_transitions_are_possible(before: PathState, after: Pat
     else:
         with pytest.raises(transitions.IllegalTransition):
             transitions.enter(record, after, "because", 1.0)
-
-
-# --- properties ---------------------------------------------------------------------------------
-
-instants = st.floats(0, 1e4, allow_nan=False)
-counters = st.builds(
-    PathCounters,
-    tx_segments=st.integers(0, 10**6),
-    rx_segments=st.integers(0, 10**6),
-    retransmitted_segments=st.integers(0, 10**5),
-    rtt_samples=st.integers(0, 10**6),
-    rtt_sum=st.floats(0, 1e4),
-    rtt_dev_sum=st.floats(0, 1e4),
-    last_rx=st.none() | instants,
-    last_tx=st.none() | instants,
-    asked=st.none() | instants,
-)
-names = st.sampled_from(["one", "two", "three"])
-events = (
-    st.builds(Tick, st.dictionaries(names, counters))
-    | st.builds(ProbeReply, names, st.floats(1e-4, 5), instants)
-    | st.builds(ProbeFailed, names, st.just("unreachable"), st.booleans(), st.booleans())
-    | st.builds(LinkChanged, names, st.booleans(), st.just("link"))
-)
-
-
-@settings(max_examples=300, deadline=None)
-@given(
-    roles=st.lists(st.sampled_from(list(Role)), min_size=1, max_size=3),
-    history=st.lists(st.tuples(st.floats(0, 30), events), max_size=60),
-)
-def test_whatever_happens_one_path_stays(
-    roles: list[Role], history: list[tuple[float, object]]
-) -> None:
-    records = tuple(
-        PathRecord(PathConfig(name, name, role=role))
-        for name, role in zip(["one", "two", "three"], roles, strict=False)
-    )
-    now = 0.0
-    state = policy.start(records, now)
-    for pause, event in history:
-        now += pause
-        outcome = policy.step(state, event, now)  # type: ignore[arg-type]
-        again = policy.step(state, event, now)  # type: ignore[arg-type]
-        assert again == outcome, "a pure function"
-        state = outcome.state
-        wishes = dict(outcome.wishes)
-        usable = [r for r in state.paths if r.config.role is not Role.OFF]
-        assert len(state.paths) == len(records)
-        if not usable:
-            continue
-        kept = [wishes[r.config.name] for r in usable]
-        assert any(w.present is not False and not w.penalty for w in kept)
-        assert not outcome.aborts & {n for n, w in wishes.items() if w.present is not False}, (
-            "what is kept is not aborted"
-        )
 
 
 def test_steps_do_not_change_what_they_were_given() -> None:

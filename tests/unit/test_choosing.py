@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Whom a path asks: in a burst, by turns, and when it was given up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import pytest
+from world import GATEWAY, OTHER, PORT, SERVER, WITNESS
+
+from omrfast.core import choosing
+from omrfast.core.config import PathConfig
+from omrfast.core.state import NEVER, PathRecord, TargetRecord
+from omrfast.core.types import Target
+
+S, T, P, W, G = (target.key for target in (SERVER, OTHER, PORT, WITNESS, GATEWAY))
+
+
+def record(
+    targets: Iterable[Target], answering: Iterable[str] = (), excused: Iterable[str] = ()
+) -> PathRecord:
+    return PathRecord(
+        PathConfig("p", "p"),
+        targets=tuple(
+            TargetRecord(
+                target,
+                answered_at=1.0 if target.key in answering else NEVER,
+                excused=target.name in excused,
+            )
+            for target in targets
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("targets", "answering", "excused", "chosen"),
+    [
+        ((GATEWAY,), (), (), (G,)),
+        ((SERVER, GATEWAY), (), (), (S, G)),
+        ((SERVER, GATEWAY), (S, G), (), (S, G)),
+        ((SERVER, OTHER, WITNESS, GATEWAY), (S, T, W, G), (), (S, T, G)),
+        ((WITNESS, SERVER, GATEWAY), (S, W), (), (S, W, G)),
+        ((SERVER, OTHER, GATEWAY), (T,), (), (T, G)),
+        ((SERVER, PORT, GATEWAY), (S, P), (), (S, G)),
+        ((SERVER, PORT, GATEWAY), (P,), (), (P, G)),
+        ((SERVER, WITNESS, GATEWAY), (S, W), ("vps",), (W, S, G)),
+        ((), (), (), ()),
+    ],
+)
+def test_a_burst_asks_those_who_answer_and_the_gateway(
+    targets: tuple[Target, ...],
+    answering: tuple[str, ...],
+    excused: tuple[str, ...],
+    chosen: tuple[str, ...],
+) -> None:
+    assert choosing.burst(record(targets, answering, excused)) == chosen
+
+
+def test_a_gateway_that_ignores_us_is_asked_no_more() -> None:
+    path = record((SERVER, GATEWAY), (S,))
+    ignored = tuple(
+        replace(e, unanswered=choosing.GIVE_UP) if not e.beyond else e for e in path.targets
+    )
+    assert choosing.burst(replace(path, targets=ignored)) == (S,)
+
+
+def test_regular_probes_take_turns_and_try_the_others_now_and_then() -> None:
+    path = record((SERVER, OTHER, WITNESS, GATEWAY), (S, W))
+    asked = [choosing.regular(replace(path, rounds=n)) for n in range(16)]
+    assert [keys[0] for keys in asked] == [S, W] * 8
+    assert [n for n, keys in enumerate(asked) if T in keys] == [0, 8]
+    assert not any(G in keys for keys in asked)
+
+
+def test_who_is_down_is_asked_beside_somebody_who_tells_that_the_path_lives() -> None:
+    path = record((SERVER, OTHER, GATEWAY), (S, T, G), ("vps",))
+    assert choosing.regular(path) == (T, S)
+    path = record((SERVER, GATEWAY), (S, G), ("vps",))
+    assert choosing.regular(path) == (G, S)
+
+
+def test_a_path_that_was_given_up_asks_beyond_its_gateway() -> None:
+    assert choosing.recovery(record((SERVER, WITNESS, GATEWAY), (S, W, G))) == (S, W)
+    assert choosing.recovery(record((GATEWAY,), (G,))) == (G,)

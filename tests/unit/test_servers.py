@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The servers' records: known by name, heard by answers and by flows."""
+
+from __future__ import annotations
+
+from world import OTHER, SERVER, SimPath, World
+
+from omrfast.core.state import ServersChanged, Walked
+from omrfast.core.types import FlowSum, ServerState
+
+
+def world() -> World:
+    made = World(SimPath("one", gateway=True), SimPath("two", rtt=0.080, gateway=True))
+    made.run(3.0)
+    return made
+
+
+def test_a_server_is_unknown_until_it_is_heard() -> None:
+    made = World(SimPath("one", dead=True))
+    made.run(5.0)
+    assert made.state.servers[0].state is ServerState.UNKNOWN
+    made.paths["one"].dead = False
+    made.run(5.0)
+    assert made.state.servers[0].state is ServerState.UP
+    assert made.server_states("vps") == ["up"]
+
+
+def test_flows_that_receive_are_a_sign_of_life() -> None:
+    made = World(SimPath("one", filters=True))
+    made.run(2.0)
+    made.tell(Walked({"203.0.113.10": FlowSum(open=1, arrived=made.now - 0.1)}))
+    server = made.state.servers[0]
+    assert server.state is ServerState.UP
+    assert server.heard_at == made.now - 0.1
+
+
+def test_flows_bring_a_server_back_that_answers_no_probe() -> None:
+    made = world()
+    made.hosts["vps"].dead = True
+    made.paths["one"].upload = 0.020
+    made.run(5.0)
+    assert made.state.servers[0].state is ServerState.DOWN
+    made.tell(Walked({"203.0.113.10": FlowSum(open=1, arrived=made.now)}))
+    assert made.state.servers[0].state is ServerState.UP
+
+
+def test_servers_that_stay_keep_what_is_known_of_them() -> None:
+    made = world()
+    made.tell(ServersChanged((("vps", ("203.0.113.10", "2001:db8::1")), ("new", ("192.0.2.9",)))))
+    states = {server.name: server.state for server in made.state.servers}
+    assert states == {"vps": ServerState.UP, "new": ServerState.UNKNOWN}
+    made.tell(ServersChanged((("new", ("192.0.2.9",)),)))
+    assert [server.name for server in made.state.servers] == ["new"]
+
+
+def test_a_dead_server_is_not_talked_about_for_hours() -> None:
+    made = World(
+        SimPath("one", gateway=True), SimPath("two", gateway=True), targets=(SERVER, OTHER)
+    )
+    made.run(5.0)
+    made.hosts["vps"].dead = True
+    made.run(900.0)
+    assert made.server_states("vps") == ["up", "down"]
+    assert made.server_states("vps2") == ["up"]
+    assert sum(d.at > 1100 for d in made.decisions) == 0
+    made.hosts["vps"].dead = False
+    at = made.now
+    made.run(20.0)
+    took = made.entered("vps", "up", at)
+    assert took is not None
+    assert took <= 6.5
