@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from omrfast.core import damping, faults, shares
 from omrfast.core import losses as lossy
-from omrfast.core.binomial import at_most
+from omrfast.core.binomial import at_least, at_most
 from omrfast.core.config import Quality, probe_budget
 from omrfast.core.faults import EXIT, Fault
 from omrfast.core.model import PathModel
@@ -40,7 +40,10 @@ WATCH_FORGET = 120.0
 """No second time so soon, and ever later while it comes to nothing; unless"""
 WATCH_STRONG = 3
 WATCH_STRONG_LOOK = 1.5
-"""so many were lost in so many seconds."""
+WATCH_USUAL = 0.2
+WATCH_ODDS = 0.01
+"""so many were lost in so many seconds, and a path that loses this share of the limit shows as much
+less often than that."""
 EXAM_AFTER = 1.0
 EXAM = 2.0
 EXAM_REST = 2.0
@@ -113,7 +116,7 @@ def _watch(record: PathRecord, now: float) -> PathRecord:
     if now < record.watch_rest_until:
         strong = shares.recent(record.model.losses, now, WATCH_STRONG_LOOK)
         rests = now < record.watch_until + EXAM_REST
-        if rests or strong.lost < WATCH_STRONG or strong.ratio <= limit / 2:
+        if rests or strong.lost < WATCH_STRONG or not _unusual(strong, limit):
             return record
     watches = 0 if now - record.watch_until > WATCH_FORGET else record.watches
     rest = WATCH_REST * 2 ** min(watches, WATCH_REST_DOUBLINGS)
@@ -124,6 +127,11 @@ def _watch(record: PathRecord, now: float) -> PathRecord:
         watches=watches + 1,
         next_probe=now,
     )
+
+
+def _unusual(share: shares.Share, limit: float) -> bool:
+    lost = min(share.lost, share.crossed)
+    return at_least(lost, share.crossed, WATCH_USUAL * limit) < WATCH_ODDS
 
 
 # --- good again ---------------------------------------------------------------------------------
