@@ -105,7 +105,7 @@ class TuningConfig:
     stale_loss_cnt: int | None = None
     """net.mptcp.stale_loss_cnt."""
     rto_min: float | None = None
-    """Seconds, of the routes of all paths."""
+    """Seconds: net.ipv4.tcp_rto_min_us (Linux 6.11), of connections opened from then on."""
     send_buffer: int | None = None
     """Bytes: the most of net.ipv4.tcp_wmem."""
     initial_window: int | None = None

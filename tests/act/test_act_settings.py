@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import subprocess
 import time
@@ -96,6 +97,39 @@ def test_limits_and_tuning_are_applied_and_put_back(lab, state_dir):
     assert now(router) == found
     assert len([text for text in restored.done if "put back to" in text]) == 3
     assert not (state_dir / "changes.json").exists()
+
+
+def time_outs(router: Namespace) -> list[float]:
+    """Retransmission time-outs of a new connection, milliseconds."""
+
+    def read() -> list[float]:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM, MPTCP) as client:
+            client.settimeout(30)
+            client.connect((SERVER4, 5000))
+            client.sendall(b"?")
+            words = ["ss", "-tin", f"sport = :{client.getsockname()[1]}"]
+            shown = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+            return [float(value) for value in re.findall(r"\brto:([\d.]+)", shown)]
+
+    return router.call(read)
+
+
+def test_the_least_time_out_is_that_of_new_connections(lab, state_dir):
+    if not lab.router.call(settings.read, [TCP_RTO_MIN]):
+        pytest.skip("this kernel has no tcp_rto_min_us (before Linux 6.11)")
+
+    async def body(wish):
+        await wish(UP, UP)
+        usual = await asyncio.to_thread(time_outs, lab.router)
+        assert usual
+        assert min(usual) >= 200, "TCP_RTO_MIN"
+        await wish(UP, UP, TuningConfig(rto_min=0.02))
+        tuned = await asyncio.to_thread(time_outs, lab.router)
+        assert tuned
+        assert max(tuned) < 200
+
+    with listening(lab):
+        within(lab.router, state_dir, body)
 
 
 def test_another_namespace_keeps_its_own(lab, state_dir):
