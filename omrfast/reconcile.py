@@ -14,7 +14,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from omrfast.act.apply import Actuator, Timing
 from omrfast.act.errors import ActionError
@@ -22,7 +22,7 @@ from omrfast.act.words import describe, kind_of
 from omrfast.core.cause import Cause
 from omrfast.core.config import PathConfig, TuningConfig
 from omrfast.core.expect import expected
-from omrfast.core.operations import Observed, Operation
+from omrfast.core.operations import DeleteEndpoint, Observed, Operation
 from omrfast.core.plan import Baseline, Binding, comes_back, learn, plan
 from omrfast.core.routing import route_key
 from omrfast.core.settings import missing, setting_operations
@@ -85,6 +85,8 @@ class Reconciler:
         self._belief: Observed | None = None
         """As last observed, and what has been done since."""
         self._check: asyncio.Task[None] | None = None
+        self._closed: set[str] = set()
+        """Addresses without an endpoint whose initial subflows were closed."""
         self._tried: set[Operation] = set()
         """By the present check: what was done and does not show is left to the next one."""
         self._complaints: set[str] = set()
@@ -160,7 +162,8 @@ class Reconciler:
     def _act(self, observed: Observed, complain: Complaint) -> bool:
         """Begin what makes up the difference; whether there is any, what was tried included."""
         job = self._job
-        baseline = learn(baseline_of(self._ledger), job.bindings, observed)
+        baseline = replace(baseline_of(self._ledger), closed=frozenset(self._closed))
+        baseline = learn(baseline, job.bindings, observed)
         steps = (
             *plan(job.bindings, job.wishes, baseline, observed, self._aborts),
             *self._settings(observed),
@@ -188,6 +191,8 @@ class Reconciler:
             self._tried.add(op)
         if self._belief is not None:
             self._belief = expected(self._belief, op)
+        if isinstance(op, DeleteEndpoint) and not op.endpoint.id and not op.endpoint.flags:
+            self._closed.add(op.endpoint.address)
         self._deeds.begin(path, op, complain)
 
     def _come_back(self, step: Step, job: _Job, complain: Complaint) -> bool:

@@ -44,6 +44,8 @@ SHARE = 0.25
 and where a tenth of the packets is lost, a tenth of those that knew know it no longer."""
 
 Again = tuple[EndpointOperation, ...]
+Repeat = Callable[[str, Again, str], Awaitable[object]]
+"""Carries out the operations, one after the other, for a path; the last word is why."""
 _Work = Callable[[str, Endpoint], Awaitable[None]]
 
 
@@ -74,10 +76,9 @@ class Telling:
 
     def __init__(
         self,
-        repeat: Callable[[str, Again], Awaitable[object]],
+        repeat: Repeat,
         subflows: Callable[[], Awaitable[list[Subflow]]],
     ) -> None:
-        """``repeat`` carries out the operations, one after the other, for a path."""
         self._repeat = repeat
         self._subflows = subflows
         self._wishes: Mapping[str, Wish] = {}
@@ -112,7 +113,7 @@ class Telling:
         end = loop.time() + LONGEST
         done, pause = 0, FIRST
         ops: Again = (AddEndpoint(endpoint), DeleteEndpoint(endpoint))
-        if not endpoint.id:  # initial subflows: each removal of id 0 is told, whatever is left
+        if not endpoint.flags:  # initial subflows: each removal of id 0 is told, whatever is left
             ops = ops[1:]
         while loop.time() < end:
             await asyncio.sleep(pause)
@@ -120,7 +121,7 @@ class Telling:
             if wish.present is not False:
                 return
             if done < wish.repeat:
-                await self._repeat(path, ops)
+                await self._repeat(path, ops, "REMOVE_ADDR, which may be lost")
                 done, pause = done + 1, 2 * pause
 
     async def _demotion(self, path: str, endpoint: Endpoint) -> None:
@@ -128,7 +129,8 @@ class Telling:
             deaf = await self._ignored(endpoint.address)
             if not deaf or not self._wishes.get(path, Wish()).backup:
                 return
-            await self._repeat(path, (SetBackup(endpoint, False), SetBackup(endpoint, True)))
+            ops = (SetBackup(endpoint, False), SetBackup(endpoint, True))
+            await self._repeat(path, ops, "MP_PRIO, for it goes on sending there")
 
     async def _ignored(self, address: str) -> bool:
         """Once what was on its way has arrived, does the peer go on sending?"""

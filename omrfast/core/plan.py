@@ -57,6 +57,9 @@ class Baseline:
     endpoints: Mapping[str, Endpoint]
     """By address."""
     metrics: Mapping[RouteKey, int]
+    closed: frozenset[str] = frozenset()
+    """Addresses without an endpoint whose initial subflows we closed: to get them back, living
+    connections need one."""
 
 
 EMPTY = Baseline({}, {})
@@ -78,7 +81,11 @@ def learn(baseline: Baseline, bindings: tuple[Binding, ...], observed: Observed)
         for r in observed.routes
         if r.ifindex in indexes and seen[route_key(r)] == 1 and not (r.advertised or r.copy)
     }
-    return Baseline({**endpoints, **baseline.endpoints}, {**metrics, **baseline.metrics})
+    return replace(
+        baseline,
+        endpoints={**endpoints, **baseline.endpoints},
+        metrics={**metrics, **baseline.metrics},
+    )
 
 
 def _usable(observed: Observed) -> Iterator[Endpoint]:
@@ -170,13 +177,15 @@ def _endpoints(
 
 
 def _made(binding: Binding, baseline: Baseline) -> dict[str, Endpoint]:
-    """An endpoint for a path that has none: as under its former address, or because it is named."""
+    """An endpoint for a path that has none: as under its former address, because it is named, or
+    for initial subflows to come back."""
     former = [e for a, e in baseline.endpoints.items() if a in binding.former]
     if former:
         return {binding.address: replace(former[0], id=0, address=binding.address)}
+    addresses = baseline.closed & binding.addresses
     if binding.create:
-        return {binding.address: Endpoint(0, binding.address, binding.ifindex, 0, _SUBFLOW)}
-    return {}
+        addresses |= {binding.address}
+    return {a: Endpoint(0, a, binding.ifindex, 0, _SUBFLOW) for a in addresses}
 
 
 def _give_up(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -99,6 +100,36 @@ def test_a_former_initial_subflow_finds_room() -> None:
             agent.stop()
             print(agent.log_path.read_text())
         assert limits(lab) == 2, "put back"
+
+
+def test_an_initial_subflow_without_endpoint_comes_back_too(lab: Lab, router: Router) -> None:
+    """The operator has named no paths and made no endpoint for wan1; when the agent ends, there is
+    none again."""
+    subprocess.run(
+        ["ip", "-n", lab.ns("router"), "mptcp", "endpoint", "delete", "id", "1"], check=True
+    )
+    before = router.found()
+    agent = Agent(lab, FORGIVING)
+    text = agent.config_path.read_text()
+    agent.config_path.write_text(text.partition("[[path]]")[0])
+    agent.start()
+    try:
+        for name in ("wan1", "wan2"):
+            agent.wait_state(name, "up")
+        with Stream(lab, STREAMS[0]) as stream:
+            eventually(lambda: list(uplinks(lab).values()) == [BOTH], "both uplinks in use")
+            assert list(router.endpoints()) == ["10.2.0.2"]
+            lab.links["wan1"].change(blackhole=True)
+            agent.wait_state("wan1", "down")
+            eventually(lambda: list(uplinks(lab).values()) == [{"10.2.0.2"}], "closed")
+            lab.links["wan1"].change(blackhole=False)
+            agent.wait_state("wan1", "up")
+            eventually(lambda: list(uplinks(lab).values()) == [BOTH], "both again")
+            assert not stream.record().errors
+    finally:
+        agent.stop()
+        print(agent.log_path.read_text())
+    assert router.found() == before
 
 
 def limits(lab: Lab) -> int:

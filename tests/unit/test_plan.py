@@ -150,6 +150,21 @@ def test_an_initial_subflow_without_endpoint_is_closed_if_there_is_another_way()
     assert [type(s[1]) for s in steps] == [SetMetric, AbortHandshakes]
 
 
+def test_a_closed_initial_subflow_gets_an_endpoint_to_come_back_by() -> None:
+    only_two = Observed((TWO,), (ROUTE_ONE, ROUTE_TWO))
+    base = learn(EMPTY, PATHS, only_two)
+    assert plan(PATHS, {"one": UP, "two": UP}, base, only_two) == (), "none is made unasked"
+    closed = replace(base, closed=frozenset({"10.1.0.2", "192.0.2.1"}))
+    assert plan(PATHS, {"one": DOWN, "two": UP}, closed, only_two)[0][1] == SetMetric(
+        ROUTE_ONE, 100 + PENALTY_DOWN
+    )
+    made = Endpoint(0, "10.1.0.2", 2, 0, frozenset({"subflow"}))
+    steps = plan(PATHS, {"one": UP, "two": UP}, closed, only_two)
+    assert steps == (("one", AddEndpoint(made)),)
+    there = Observed((TWO, replace(made, id=3)), only_two.routes)
+    assert plan(PATHS, {"one": UP, "two": UP}, closed, there) == ()
+
+
 def test_routes_that_differ_in_metric_alone_are_left_alone() -> None:
     twin = replace(ROUTE_ONE, metric=150)
     found = Observed((ONE, TWO), (ROUTE_ONE, twin, ROUTE_TWO))
