@@ -14,7 +14,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from omrfast.core import damping, limits, overrides, quality, servers, services, suspicion, verdict
+from omrfast.core import (
+    damping,
+    limits,
+    overrides,
+    quality,
+    reach,
+    servers,
+    services,
+    suspicion,
+    trouble,
+    verdict,
+)
 from omrfast.core.asking import heard_beyond
 from omrfast.core.config import PathConfig
 from omrfast.core.happenings import (
@@ -70,7 +81,8 @@ def step(state: CoreState, event: Event, now: float) -> Outcome:
             for record in paths
         ),
     )
-    state = services.judge(verdict.judge(state, now), now)
+    for judgement in (verdict, reach, trouble, services):
+        state = judgement.judge(state, now)
     state = _keep_admitted(before, state, now)
     state, probes = send_due(state, now)
     wished = wishes(state, now)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Who is silent: the path, the server, or everything at once. Pure.
+"""What a suspicion comes to: is the path silent, or the server? Pure.
 
 A burst that nobody answers, not even the gateway, is the path's death. Where the gateway answers,
 something behind it is wrong, and the other paths tell what: whoever answers on one of them is
@@ -13,7 +13,7 @@ from dataclasses import replace
 from enum import Enum, auto
 
 from omrfast.core import choosing, limits, suspicion
-from omrfast.core.asking import gateway_answered, heard_beyond
+from omrfast.core.asking import gateway_answered
 from omrfast.core.choosing import subject
 from omrfast.core.servers import change, excuse
 from omrfast.core.state import (
@@ -28,7 +28,6 @@ from omrfast.core.transitions import GIVEN_UP, enter, restore
 from omrfast.core.types import PathState, Role, ServerState
 
 _S = PathState
-_LIVING = frozenset({_S.UP, _S.DEGRADED, _S.FAILING, _S.PROBATION})
 
 
 class Standing(Enum):
@@ -42,12 +41,11 @@ class Standing(Enum):
 
 
 def judge(state: CoreState, now: float) -> CoreState:
-    """Conclude the suspicions whose time is up, and find the servers that are silent."""
+    """Conclude the suspicions whose time is up."""
     for name in [record.config.name for record in state.paths]:
         if suspicion.is_over(state.path(name)):
             state = _conclude(state, state.path(name), now)
-    state = _judge_servers(state, now)
-    return _judge_trouble(state, now)
+    return state
 
 
 def put(state: CoreState, record: PathRecord) -> CoreState:
@@ -108,7 +106,7 @@ def _compare(state: CoreState, record: PathRecord, doubt: Suspicion, now: float)
     if Standing.OPEN in found.values() and now < latest:
         return put(state, replace(record, suspicion=replace(doubt, waits_until=latest)))
     if Standing.SILENT in found.values():
-        return _blame_servers(state, about, evidence, now)
+        return blame_servers(state, about, evidence, now)
     reason = f"{proof}; its gateway answers, nobody behind it does, no other path can tell why"
     return put(state, enter(record, _S.DOWN, reason, now, evidence))
 
@@ -156,10 +154,10 @@ def _gateway_died(record: PathRecord) -> bool:
     return bool(gateways) and all(entry.waiting_since is not None for entry in gateways)
 
 
-def _blame_servers(
+def blame_servers(
     state: CoreState, names: Iterable[str], evidence: Evidence, now: float
 ) -> CoreState:
-    """They answer on no path: they are down, and paths that were blamed are taken back."""
+    """They answer on no path: they are down, and verdicts on paths are taken back."""
     blamed = frozenset(names)
     servers = tuple(
         _fell(server, evidence, now)
@@ -199,96 +197,3 @@ def _acquit(
     if withdrawn:
         return restore(record, f"withdrawn: {who} answers on no path", now, evidence)
     return record
-
-
-# --- servers, while the paths live by others -----------------------------------------------------
-
-
-def _judge_servers(state: CoreState, now: float) -> CoreState:
-    for server in state.servers:
-        if server.state in (ServerState.UP, ServerState.FAILING):
-            state = _judge_server(state, server.name, now)
-    for name in [record.config.name for record in state.paths]:
-        record = state.path(name)
-        if record.state in _LIVING:
-            state = put(state, _judge_reach(state, record, now))
-    return state
-
-
-def _judge_server(state: CoreState, name: str, now: float) -> CoreState:
-    server = next(server for server in state.servers if server.name == name)
-    silent: dict[str, float] = {}
-    heard: dict[str, float] = {}
-    is_open = False
-    for record in state.paths:
-        entries = [e for e in choosing.beyond(record) if subject(e.target) == server.name]
-        entries = [entry for entry in entries if entry.answers]
-        if record.state not in _LIVING or not entries or record.role is Role.OFF:
-            continue
-        waiting = [e.waiting_since for e in entries if e.waiting_since is not None]
-        if len(waiting) < len(entries):
-            heard[record.config.name] = max(e.answered_at - (e.rtt or 0.0) for e in entries)
-        elif all(is_silent(record, entry, now) for entry in entries):
-            silent[record.config.name] = min(waiting)
-        else:
-            is_open = True
-    elsewhere = max(heard.values(), default=server.heard_at)
-    lost = frozenset(
-        name
-        for name, since in silent.items()
-        if any(
-            asked >= since and now >= heard_by(state.path(name), state.path(other), server.name)
-            for other, asked in heard.items()
-        )
-    )
-    if lost != server.unreachable_on:
-        kept = replace(server, unreachable_on=lost)
-        state = replace(state, servers=tuple(kept if s is server else s for s in state.servers))
-    if not silent or heard or is_open or elsewhere >= min(silent.values()):
-        return state
-    sure = len(silent) > 1 or any(
-        heard_beyond(record, silent[record.config.name])
-        for record in state.paths
-        if record.config.name in silent
-    )
-    if not sure:
-        return state
-    since = min(silent.values())
-    evidence = Evidence("answers", now - since, sign_at=since)
-    return _blame_servers(state, [server.name], evidence, now)
-
-
-def _judge_reach(state: CoreState, record: PathRecord, now: float) -> PathRecord:
-    """A path that lives but reaches no server that answers elsewhere is of no use."""
-    known = {server.name: server for server in state.servers}
-    name = record.config.name
-    about = {n: e for n, e in asked_about(record).items() if n in known}
-    if not about or any(name not in known[n].unreachable_on for n in about):
-        return record
-    since = min(e.waiting_since for e in about.values() if e.waiting_since is not None)
-    if record.tcp_at > since:
-        return record
-    evidence = Evidence("answers", now - since, sign_at=since)
-    who = ", ".join(sorted(about))
-    reason = f"{who} does not answer for {(now - since) * 1e3:.0f} ms, and does on other paths"
-    return enter(record, _S.UNREACHABLE, reason, now, evidence)
-
-
-# --- everything at once --------------------------------------------------------------------------
-
-
-def _judge_trouble(state: CoreState, now: float) -> CoreState:
-    """Every path went silent at the same time: something here, or all of them share."""
-    used = [record for record in state.paths if record.role is not Role.OFF]
-    fallen = [record for record in used if record.state is _S.DOWN and record.fall is not None]
-    if len(used) < 2 or len(fallen) < len(used):
-        return state if state.trouble is None else replace(state, trouble=None, trouble_since=now)
-    signs = [record.fall.sign_at for record in fallen if record.fall is not None]
-    if state.trouble is not None or max(signs) - min(signs) > limits.AT_ONCE:
-        return state
-    words = f"all {len(used)} paths went silent within {(max(signs) - min(signs)) * 1e3:.0f} ms"
-    paths = tuple(
-        replace(record, reason=f"{record.reason}; {words}") if record in fallen else record
-        for record in state.paths
-    )
-    return replace(state, paths=paths, trouble=f"{words}: local trouble", trouble_since=now)
