@@ -18,6 +18,7 @@ from omrfast.core.cause import Cause
 from omrfast.core.operations import AbortHandshakes, ForgetBlackhole, Operation
 from omrfast.core.state import Wish
 from omrfast.core.views import ActionView
+from omrfast.marking import Marking
 from omrfast.store.ledger import Ledger
 from omrfast.telling import Again, Telling
 
@@ -69,6 +70,7 @@ class Deeds:
         self._defect: BaseException | None = None
         self._sweeps: list[asyncio.TimerHandle] = []
         self._telling = Telling(self._repeat, actuator.subflows)
+        self._marking = Marking(self._repeat, actuator.unmarked)
         self._blackhole = Blackhole(actuator.blackholes, self._forget_blackhole)
         self.turn = 0
         """Operations begun: what was observed while it changed is not the truth."""
@@ -81,6 +83,7 @@ class Deeds:
         self._wishes = wishes
         self._causes = {**causes, **_decided(self._causes), **_decided(causes)}
         self._telling.wish(wishes)
+        self._marking.wish(wishes)
         if not self._dry_run:
             self._blackhole.wish(dead=any(wish.present is False for wish in wishes.values()))
 
@@ -140,19 +143,23 @@ class Deeds:
             self._failed.add(path)
         else:
             self.tell(path, kind_of(op), describe(op), timing)
+            self._marking.done(path, op)
         finally:
             self._ledger.done(op)
 
-    async def _repeat(self, path: str, ops: Again) -> None:
+    async def _repeat(self, path: str, ops: Again, why: str) -> None:
         """All, whatever the end of each; then all is as before. Raises ActionError."""
         self.turn += 1
         applied = [self._actuator.apply(op) for op in ops]
         done = asyncio.gather(*applied, return_exceptions=True)
         self._add(self._swept(done))
+        timings = []
         for outcome in await asyncio.shield(done):
             if isinstance(outcome, BaseException):
                 raise outcome
-            self.tell(path, "repeat", "the peer is told again", outcome)
+            timings.append(outcome)
+        timing = Timing(timings[0].called_at, sum(one.took for one in timings))
+        self.tell(path, "repeat", "the peer is told again", timing, Cause(why))
 
     async def _forget_blackhole(self) -> None:
         """Raises ActionError."""
@@ -167,9 +174,12 @@ class Deeds:
         with contextlib.suppress(ActionError):  # the first one has complained
             await applied
 
-    def tell(self, path: str, kind: str, text: str, timing: Timing) -> None:
-        """Of an operation that was applied, or left out in a dry run."""
-        cause = self._causes.get(path) or Cause(_REASONS.get(kind, ""))
+    def tell(
+        self, path: str, kind: str, text: str, timing: Timing, cause: Cause | None = None
+    ) -> None:
+        """Of an operation that was applied, or left out in a dry run; ``cause`` None: that which
+        the path's decision had."""
+        cause = cause or self._causes.get(path) or Cause(_REASONS.get(kind, ""))
         action = ActionView(
             time.time(),
             path,
@@ -184,6 +194,7 @@ class Deeds:
     def close(self) -> None:
         """Begin nothing more."""
         self._telling.close()
+        self._marking.close()
         self._blackhole.close()
         for handle in self._sweeps:
             handle.cancel()

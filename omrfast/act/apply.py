@@ -23,7 +23,7 @@ from omrfast.act import settings
 from omrfast.act.interfaces import InterfaceManager
 from omrfast.act.mptcp import EndpointManager
 from omrfast.act.routes import RouteManager, RouteTable
-from omrfast.act.sockets import SocketDiag, Subflow
+from omrfast.act.sockets import SocketDiag, Subflow, Unmarked
 from omrfast.core.operations import (
     AbortHandshakes,
     AddEndpoint,
@@ -235,6 +235,10 @@ class Actuator:
     async def subflows(self) -> list[Subflow]:
         """Every MPTCP subflow. Raises ActionError."""
         return await self._look.run(lambda kernel: kernel.sockets.subflows())
+
+    async def unmarked(self, address: str, backup: bool) -> Unmarked:
+        """Subflows from there whose backup flag is another. Raises ActionError."""
+        return await self._look.run(lambda kernel: kernel.sockets.unmarked(address, backup))
 
     def close(self) -> None:
         """Wait for what is under way, then close the sockets and end the threads."""

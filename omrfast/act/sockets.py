@@ -37,6 +37,8 @@ INET_DIAG_REQ_BYTECODE = 1
 INET_DIAG_BC_S_COND = 7
 INET_DIAG_INFO = 2
 INET_DIAG_ULP_INFO = 19
+_WITH_ULP = 1 << (INET_DIAG_INFO - 1)
+"""ULP information comes with tcp_info only."""
 _ULP_NAME = b"mptcp\0"
 INET_ULP_INFO_MPTCP = 3
 
@@ -52,6 +54,12 @@ MPTCP_SUBFLOW_FLAGS = {
     "mapvalid": 256,
 }
 """MPTCP_SUBFLOW_FLAG_* of linux/mptcp.h, in lower case."""
+MPTCP_SUBFLOW_ATTR_FLAGS = 8
+SENDING_STATES = sum(1 << state for state in (1, 2, 3, 8))
+"""Of sockets that may still send something new, or will."""
+
+_CARRYING = frozenset({1, 8})
+"""established, close_wait"""
 
 _UNKNOWN = 0xFFFFFFFF
 
@@ -102,6 +110,16 @@ class Subflow:
     def backup(self) -> bool:
         """Backup asked for by either end."""
         return bool(self.flags & {"bkup_rem", "bkup_loc"})
+
+
+@dataclass(frozen=True, slots=True)
+class Unmarked:
+    """Subflows from an address whose backup flag is not that of its endpoint."""
+
+    ready: int
+    """Of these, SET_FLAGS changes the flag."""
+    opening: int
+    """And of these it does not, as long as their handshake goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +178,7 @@ def _to_subflow(entry: _Socket) -> Subflow | None:
     rtt, rttvar, retrans, acked, received, min_rtt, data_out = _TCP_INFO.unpack_from(info)
     sport, dport, src, dst = _SOCKET_ID.unpack(entry.identity)
     family, local = _plain(entry.family, src)
-    bits = mptcp.get(8, 0)
+    bits = mptcp.get(MPTCP_SUBFLOW_ATTR_FLAGS, 0)
     return Subflow(
         family=family,
         local=local,
@@ -234,12 +252,36 @@ class SocketDiag:
             ) from error
         return True
 
+    def unmarked(self, address: str, backup: bool) -> Unmarked:
+        """Which subflows from ``address`` have not the flag ``backup``; needs CAP_NET_ADMIN.
+
+        A join may carry data only when its fourth packet has arrived, and the kernel sends no
+        MP_PRIO on it before (__mptcp_subflow_active, net/mptcp/protocol.h).
+        """
+        ready = opening = 0
+        code = _source_filter(address)
+        for family in _families(address):
+            for entry in self._dump(family, SENDING_STATES, _WITH_ULP, code):
+                if _ULP_NAME not in bytes(entry.data):
+                    continue
+                found = _mptcp_attributes(dict(attributes(entry.data[_MESSAGE.size :])))
+                flags = None if found is None else found.get(MPTCP_SUBFLOW_ATTR_FLAGS, 0)
+                if flags is None or bool(flags & MPTCP_SUBFLOW_FLAGS["bkup_loc"]) is backup:
+                    continue
+                joins = flags & MPTCP_SUBFLOW_FLAGS["join_loc"]
+                full = flags & MPTCP_SUBFLOW_FLAGS["fully_established"]
+                if entry.state in _CARRYING and (full or not joins):
+                    ready += 1
+                else:
+                    opening += 1
+        return Unmarked(ready, opening)
+
     def subflows(self) -> list[Subflow]:
         """Every MPTCP subflow of this namespace, both families; needs CAP_NET_ADMIN."""
         found = (
             _to_subflow(entry)
             for family in (socket.AF_INET, socket.AF_INET6)
-            for entry in self._dump(family, SUBFLOW_STATES, 1 << (INET_DIAG_INFO - 1), b"")
+            for entry in self._dump(family, SUBFLOW_STATES, _WITH_ULP, b"")
             if _ULP_NAME in bytes(entry.data)  # cheap; the parse decides
         )
         return [subflow for subflow in found if subflow is not None]

@@ -22,7 +22,7 @@ from omrfast.core.discover import bind
 from omrfast.core.state import Wish
 from omrfast.core.wish import PENALTY_DEGRADED, PENALTY_DOWN
 from omrfast.lab import diag, netns
-from omrfast.lab.topology import Lab, server_address
+from omrfast.lab.topology import Lab, server_address, uplink_address
 from omrfast.reconcile import Reconciler
 from omrfast.store.ledger import Ledger
 
@@ -31,7 +31,8 @@ PATHS = (PathConfig("wan1", "wan1"), PathConfig("wan2", "wan2"))
 UP = Wish(present=True, backup=False, penalty=0)
 DEGRADED = Wish(present=True, backup=True, penalty=PENALTY_DEGRADED)
 FROM_WAN1 = "198.18.1.2"
-"""What the carrier's NAT makes of the router's address on wan1."""
+FROM_WAN2 = "198.18.2.2"
+"""What the carrier's NAT makes of the router's address on wan1, on wan2."""
 
 
 @dataclass
@@ -79,10 +80,15 @@ class Connections:
             while client.recv(65536):
                 pass
 
-    def at_server(self) -> list[Subflow]:
-        """The server's subflows that come by wan1."""
+    def at_server(self, source: str = FROM_WAN1) -> list[Subflow]:
+        """The server's subflows that come by wan1, or from ``source``."""
         flows = diag.subflow_info(self.lab.ns("vps1"))
-        return [f for f in flows if f.remote == FROM_WAN1 and f.state == "established"]
+        return [f for f in flows if f.remote == source and f.state == "established"]
+
+    def of_wan2(self) -> list[Subflow]:
+        """The router's subflows on wan2."""
+        flows = diag.subflow_info(self.lab.ns("router"))
+        return [flow for flow in flows if flow.local == uplink_address(2)]
 
     def close(self) -> None:
         self._ended.set()
@@ -115,8 +121,8 @@ class Hand:
         seen = await self._reconciler.observe(None, ())
         self._bindings = tuple(bind(PATHS, seen, create=False)[0].values())
 
-    async def wish(self, one: Wish) -> None:
-        wishes = {"wan1": one, "wan2": UP}
+    async def wish(self, one: Wish, two: Wish = UP) -> None:
+        wishes = {"wan1": one, "wan2": two}
         died = frozenset({"wan1"} if one.present is False else ())
         self._reconciler.run(PATHS, self._bindings, (), wishes, {}, died)
         await self._reconciler.settled()
@@ -175,7 +181,7 @@ def test_a_removal_reaches_the_server_over_a_lossy_path(
             await hand.wish(down)
             await hand.until(lambda: not connections.at_server(), 0.6)
             unknown = len(connections.at_server())
-            assert hand.kinds.count("repeat") == (2 if endpoint else 1) * repeats
+            assert hand.kinds.count("repeat") == repeats
             await hand.restore()
             return unknown
         finally:
@@ -183,6 +189,42 @@ def test_a_removal_reaches_the_server_over_a_lossy_path(
 
     unknown = netns.call(lab.ns("router"), lambda: asyncio.run(body()))
     assert least <= unknown <= most
+
+
+@pytest.mark.parametrize("backup", [True, False])
+def test_a_join_in_its_handshake_hears_of_a_change(
+    lab: Lab, connections: Connections, tmp_path: Path, backup: bool
+) -> None:
+    """The flag of wan2 changes before the fourth packet of a join on it; both ends have it then."""
+    before, after = (UP, DEGRADED) if backup else (DEGRADED, UP)
+    lab.links["wan2"].change(delay=0.4)
+
+    def changed() -> bool:
+        sides = connections.of_wan2(), connections.at_server(FROM_WAN2)
+        return all(
+            {kind in flow.flags for flow in side} == {backup}
+            for side, kind in zip(sides, ("bkup_loc", "bkup_rem"), strict=True)
+        )
+
+    async def body() -> list[str]:
+        hand = Hand(lab, tmp_path)
+        try:
+            await hand.look()
+            await hand.wish(UP, before)
+            await asyncio.to_thread(connections.open, 1)
+            assert await hand.until(lambda: len(connections.of_wan2()) == 1, 30)
+            hand.kinds.clear()
+            await hand.wish(UP, after)
+            (join,) = connections.of_wan2()
+            assert "fully_established" not in join.flags
+            assert ("bkup_loc" in join.flags) is not backup, "the kernel has left it out"
+            assert await hand.until(changed, 30)
+            await hand.restore()
+            return hand.kinds
+        finally:
+            hand.close()
+
+    assert "repeat" in netns.call(lab.ns("router"), lambda: asyncio.run(body()))
 
 
 @pytest.mark.timeout(120)
