@@ -23,6 +23,8 @@ class _Heard:
 
     silent: dict[str, float] = field(default_factory=dict)
     """Since when several questions have had no answer."""
+    asked: list[float] = field(default_factory=list)
+    """When the last of these left, on each of those paths."""
     heard: dict[str, float] = field(default_factory=dict)
     """When the question left that was answered last."""
     is_open: bool = False
@@ -54,6 +56,7 @@ def _listen(state: CoreState, server: ServerRecord, now: float) -> _Heard:
             found.heard[name] = max(e.answered_at - (e.rtt or 0.0) for e in entries)
         elif all(is_silent(record, entry, now) for entry in entries):
             found.silent[name] = min(waiting)
+            found.asked.append(max(entry.asked_at for entry in entries))
         else:
             found.is_open = True
     return found
@@ -74,8 +77,8 @@ def _judge_server(state: CoreState, server: ServerRecord, now: float) -> CoreSta
         return state
     since = min(found.silent.values())
     lives = (heard_beyond(state.path(name), at) for name, at in found.silent.items())
-    if server.heard_at >= since or not (len(found.silent) > 1 or any(lives)):
-        return state
+    if server.heard_at >= min(found.asked) or not (len(found.silent) > 1 or any(lives)):
+        return state  # what was under way may have come after the first question had left
     return blame_servers(state, [server.name], Evidence("answers", now - since, sign_at=since), now)
 
 

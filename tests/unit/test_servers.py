@@ -69,3 +69,25 @@ def test_a_dead_server_is_not_talked_about_for_hours() -> None:
     took = made.entered("vps", "up", at)
     assert took is not None
     assert took <= 6.5
+
+
+def test_what_was_under_way_when_a_server_died_does_not_keep_it_alive() -> None:
+    made = World(
+        SimPath("one", gateway=True, upload=0.02),
+        SimPath("two", rtt=0.080, gateway=True),
+        targets=(SERVER, OTHER),
+    )
+    made.run(5.0)
+    made.hosts["vps"].dead = True
+    questions = 0
+    for _ in range(600):  # until a first question has left, a moment after it died
+        made.run(0.1)
+        questions = len([at for at, key in made.paths["one"].asked if key == SERVER.key])
+        open_ones = [r.targets[0].waiting_since for r in made.state.paths]
+        if all(open_ones):
+            break
+    assert questions
+    arrived = max(at for at in open_ones if at is not None) + 0.01
+    made.tell(Walked({"203.0.113.10": FlowSum(open=1, arrived=arrived)}))
+    made.run(60.0)
+    assert made.entered("vps", "down", 0.0) is not None
