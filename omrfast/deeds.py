@@ -85,7 +85,8 @@ class Deeds:
         self._telling.wish(wishes)
         self._marking.wish(wishes)
         if not self._dry_run:
-            self._blackhole.wish(dead=any(wish.present is False for wish in wishes.values()))
+            gone = (name for name, wish in wishes.items() if wish.present is False)
+            self._blackhole.wish(frozenset(gone))
 
     def settled(self) -> None:
         """All is as wished, but for what failed: the decisions have been acted on."""
