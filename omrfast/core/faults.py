@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from omrfast.core import shares
-from omrfast.core.config import PathConfig
+from omrfast.core.config import PathConfig, probe_budget
 from omrfast.core.losses import MEMORY
 from omrfast.core.state import Evidence, PathRecord
 from omrfast.core.types import Objective, PathState
@@ -22,7 +22,11 @@ BULK_LOSS = 0.22
 QUICK = 1.5
 QUICK_ROUNDS = 10
 QUICK_MOST = 4.0
-"""Seconds, and round trips if they take longer: the window for losses well beyond the limit."""
+"""Seconds, and round trips if they take longer: the window for losses well beyond the limit,"""
+SURELY = 0.6
+"""such as a path hardly shows that loses this share of it."""
+ENOUGH = 140
+"""Crossings in that window, where dense probes can make them up."""
 RISE_LEAST = 0.050
 """Seconds above the baseline that matter at all."""
 TAIL_FRESH = 5.0
@@ -86,13 +90,19 @@ def _loss(record: PathRecord, others: tuple[PathRecord, ...], now: float) -> Fau
     limit = loss_limit(record.config)
     rounds = QUICK_ROUNDS * (record.model.srtt or 0.0)
     window = min(QUICK_MOST, max(QUICK, rounds))
-    share = shares.beyond(record.model.losses, now, window, limit, limit / 2)
+    share = shares.beyond(record.model.losses, now, window, limit, SURELY * limit)
+    if share is not None and share.crossed < ENOUGH and _can_ask(record):
+        share = None
     if share is None and record.state is PathState.UP:
         share = shares.beyond(record.model.losses, now, MEMORY, limit, limit)
     if share is None or now - share.since < record.config.quality.hold:
         return None
     words = f"loss {share.ratio:.1%} > {limit:.1%} ({share.lost} of {share.crossed})"
     return Fault(Evidence("loss", share.ratio, limit, share.since), words)
+
+
+def _can_ask(record: PathRecord) -> bool:
+    return record.answers and probe_budget(record.config) is None
 
 
 def _p99(record: PathRecord, others: tuple[PathRecord, ...], now: float) -> Fault | None:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 
 from omrfast.core import load
-from omrfast.core.model import PathModel, steady
+from omrfast.core.model import PathModel
+from omrfast.core.streams import steady
 
 INITIAL_RTT = 0.2
 """Assumed before the first sample: RFC 6298 says 1 s, which no uplink of a router needs."""
@@ -35,7 +36,8 @@ PROOF_UNANSWERING = 1.0
 CALM_MOST = 2.0
 ALARM_MEMORY = 5.0
 """After a suspicion that proved wrong there is no new one for half a round trip, twice as long
-after each further one within ALARM_MEMORY, up to CALM_MOST: bounds what suspicion costs."""
+after each further one within ALARM_MEMORY, up to CALM_MOST where probes have a budget, else up to
+a round trip: bounds what suspicion costs."""
 PROBES_PER_BURST = 3
 PROBES_MOST = 16
 ERROR = 1e-5
@@ -49,6 +51,8 @@ COMPARE_MOST = 2.0
 """A suspicion whose gateway answers waits so long for what other paths hear of the same servers."""
 WITHDRAW = 5.0
 """A verdict may be withdrawn for so long, when the server turns out to answer nowhere."""
+GONE = 1.0
+"""A server that answers on no path for so long is down; machines stand still for shorter."""
 SETTLES = 2.0
 """A server is back for so long before what its paths measure counts again."""
 AT_ONCE = 2.0
@@ -64,7 +68,7 @@ SPREAD = 0.2
 WATCH_PROBE = 0.25
 """Between probes while a path is degraded or in probation."""
 WATCH_PROBE_SLOW = 1.0
-LOSS_PROBE = 0.0125
+LOSS_PROBE = 0.01
 """While losses that have just begun are to be counted (PathRecord.watch_until)."""
 DOWN_PROBE = 0.5
 DOWN_PROBE_SLOW = 2.0
@@ -117,12 +121,13 @@ def quiet_limit(model: PathModel) -> float | None:
     that is limited to a few packets a round trip (BBR's PROBE_RTT) pauses so.
     """
     limits = []
-    gap = steady(model.data)
+    gap = steady(model.data, model.ends)
     if gap is not None:
-        limits.append(max(srtt(model) / 2, 2 * gap) + slack(model))
-    gap = steady(model.arrivals)
+        limits.append(max(srtt(model) / 2, 2 * gap, 1.5 * model.data.pause) + slack(model))
+    gap = steady(model.arrivals, model.ends)
     if gap is not None and gap <= DENSE_GAP:
-        limits.append(max(srtt(model) / 3, DENSE * gap) + max(2 * model.rttvar, DENSE_SLACK))
+        pause = max(srtt(model) / 3, DENSE * gap, model.arrivals.pause)
+        limits.append(pause + max(2 * model.rttvar, DENSE_SLACK))
     return min(limits, default=None)
 
 
@@ -131,15 +136,17 @@ def proof_limit(model: PathModel, *, answers: bool, patience: float) -> float:
     its least value, since nothing is sent again for it; longer where nobody answers probes.
 
     A queue of our own makes answers late only while it empties, and then something arrives. After
-    a pause that is out of the ordinary it is empty: an answer takes the least RTT of late.
+    a pause that is out of the ordinary it is empty: an answer takes the least RTT of the last ten
+    seconds, for a queue that others fill may stay as it was.
     """
     if not answers:
         return max(PROOF_UNANSWERING, 4 * srtt(model))
     deviation = srtt(model) / 2 if model.srtt is None else model.rttvar
     expected = srtt(model) + max(4 * deviation, srtt(model) / 8, DENSE_SLACK)
     floor = model.floor(model.at)
-    if floor is not None and _drained(model, floor):
-        expected = min(expected, floor + max(floor / 4, DRAINED_SLACK))
+    low = model.low(model.at)
+    if floor is not None and low is not None and _drained(model, floor):
+        expected = min(expected, low + max(low / 4, DRAINED_SLACK))
     return max(PROOF_LEAST, expected, patience)
 
 
@@ -162,9 +169,11 @@ def patience(late: float, elapsed: float) -> float:
     return float(PATIENCE * late * 0.5 ** (elapsed / PATIENCE_HALF_LIFE))
 
 
-def calm(model: PathModel, alarms: int) -> float:
-    """No new suspicion for this long after ``alarms`` wrong ones in a row."""
-    return float(min(CALM_MOST, srtt(model) / 2 * 2 ** min(alarms - 1, 10)))
+def calm(model: PathModel, alarms: int, *, bounded: bool) -> float:
+    """No new suspicion for this long after ``alarms`` wrong ones in a row; ``bounded``: probes on
+    the path have a budget."""
+    most = CALM_MOST if bounded else min(CALM_MOST, srtt(model))
+    return float(min(most, srtt(model) / 2 * 2 ** min(alarms - 1, 10)))
 
 
 def burst_size(model: PathModel) -> int:

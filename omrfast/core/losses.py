@@ -49,6 +49,8 @@ class Step:
 
     def judged(self) -> Step:
         """What counts, with the rest of it in ``own``."""
+        if not self.full_out and not self.full_into:
+            return self
         step = self
         if step.full_out:
             step = replace(
@@ -66,15 +68,15 @@ class Step:
                 into=0,
                 into_lost=0,
             )
-        if step.full_out or step.full_into:
-            step = replace(
-                step,
-                own=step.own + 2 * step.probes,
-                own_lost=step.own_lost + step.probes_lost,
-                probes=0,
-                probes_lost=0,
-            )
-        return replace(step, full_out=False, full_into=False)
+        return replace(
+            step,
+            own=step.own + 2 * step.probes,
+            own_lost=step.own_lost + step.probes_lost,
+            probes=0,
+            probes_lost=0,
+            full_out=False,
+            full_into=False,
+        )
 
 
 def _sum(a: Step, b: Step) -> Step:

@@ -44,6 +44,8 @@ WATCH_USUAL = 0.2
 WATCH_ODDS = 0.01
 """so many were lost in so many seconds, and a path that loses this share of the limit shows as much
 less often than that."""
+WATCH_ON = 0.8
+"""Or it goes on, with losses at this share of the limit."""
 EXAM_AFTER = 1.0
 EXAM = 2.0
 EXAM_REST = 2.0
@@ -115,8 +117,10 @@ def _watch(record: PathRecord, now: float) -> PathRecord:
         return record
     if now < record.watch_rest_until:
         strong = shares.recent(record.model.losses, now, WATCH_STRONG_LOOK)
-        rests = now < record.watch_until + EXAM_REST
-        if rests or strong.lost < WATCH_STRONG or not _unusual(strong, limit):
+        just = now < record.watch_until + EXAM_REST
+        if just and strong.ratio <= WATCH_ON * limit:
+            return record
+        if strong.lost < WATCH_STRONG or not _unusual(strong, limit):
             return record
     watches = 0 if now - record.watch_until > WATCH_FORGET else record.watches
     rest = WATCH_REST * 2 ** min(watches, WATCH_REST_DOUBLINGS)

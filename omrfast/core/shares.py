@@ -16,7 +16,7 @@ SHOWN_MANY = 400
 SHOWN_WINDOW = 10.0
 """The share shown is of the last FINE seconds with so many crossings in them, else of
 SHOWN_WINDOW and more, up to MEMORY, until there are at least SHOWN_LEAST."""
-ODDS = 2e-3
+ODDS = 3e-4
 """A share is significant if a path with a smaller one shows as much less often than this."""
 LEAST = 8
 """Losses, and
@@ -79,13 +79,15 @@ def beyond(losses: Losses, now: float, seconds: float, limit: float, least: floa
     """A share of the last ``seconds``, beyond ``limit`` and, by the odds, beyond ``least`` for
     good; None: there is none, in no direction."""
     steps = _window(losses, now, seconds)
+    if sum(step.out_lost + step.into_lost + step.probes_lost > 0 for step in steps) < LEAST_STEPS:
+        return None
     for place, (share, ratios) in enumerate(_shares(steps, now)):
         lossy = [ratio for ratio in ratios if ratio > 0]
         if share.lost < LEAST or share.ratio <= limit or len(lossy) < LEAST_STEPS:
             continue
         if share.crossed > MANY and 2 * sum(ratio > limit for ratio in ratios) < len(ratios):
             continue
-        if place == 0 and not _traffic_agrees(steps, least):
+        if place == 0 and not _traffic_agrees(steps, limit / 2):
             continue
         if at_least(min(share.lost, share.crossed), share.crossed, least) < ODDS:
             return share
