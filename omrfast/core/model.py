@@ -12,15 +12,16 @@ from dataclasses import dataclass, field, replace
 
 from omrfast.core import load as loads
 from omrfast.core import losses as lossy
-from omrfast.core import shares
+from omrfast.core import shares, streams
 from omrfast.core.load import Load
 from omrfast.core.losses import Losses
+from omrfast.core.streams import Stream
 from omrfast.core.types import PathCounters, RttTail
 
 ALPHA = 1 / 8
 BETA = 1 / 4
 """Gains of RFC 6298 section 2, per sample."""
-SETTLED = 6
+SETTLED = 10
 """After this many samples RTTVAR has forgotten its initial half of the first RTT."""
 JITTER_GAIN = 1 / 16
 """RFC 3550 section 6.4.1, per sample."""
@@ -36,24 +37,12 @@ PROBE_OVERDUE = 2.0
 """A probe without an answer is waited for so long, or 4 smoothed RTTs, if longer."""
 PROBE_SLACK = 0.02
 """Beyond SRTT and 4 RTTVAR, before one that others have overtaken counts as lost."""
+LOW_STEP = 2.5
+LOWS = 5
+"""The least RTT of late is that of so many steps: ten seconds or a little more, in which BBR lets
+its queue run empty once."""
 SAME_PROBE = 0.004
 """Packets of one probe, to several targets, leave within this time."""
-STEADY_FOR = 0.3
-STEADY_GAP = 0.1
-STEADY_END = 1.0
-"""A stream: something for STEADY_FOR at least every STEADY_GAP on average; it has ended after
-STEADY_END without any."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stream:
-    """Something that arrives again and again."""
-
-    gap: float | None = None
-    """Mean spacing; None: nothing does."""
-    since: float = 0.0
-    at: float = 0.0
-    """First and last read that found something new."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +65,8 @@ class PathModel:
     """(at, samples, sum) of the last RECENT seconds, probes included."""
     floors: tuple[tuple[float, float], ...] = ()
     """(begin, least RTT) of the last FLOORS steps of FLOOR_STEP seconds in which there was one."""
+    lows: tuple[tuple[float, float], ...] = ()
+    """The same of the last LOWS steps of LOW_STEP seconds."""
     tail: RttTail | None = None
     tail_at: float = float("-inf")
     """Of the samples of the last seconds, and when it was taken."""
@@ -85,6 +76,8 @@ class PathModel:
     """Data segments that arrive."""
     arrivals: Stream = field(default_factory=Stream)
     """Packets of any kind that arrive."""
+    ends: tuple[float, ...] = ()
+    """When streams stopped that no fault had stopped, the last few."""
     outstanding: tuple[float, ...] = field(default=())
     """When the probes left that were not answered yet, oldest first."""
 
@@ -121,6 +114,10 @@ class PathModel:
     def floor(self, now: float) -> float | None:
         """The least RTT of the last minute or two."""
         return min((r for at, r in self.floors if now - at < 2 * FLOOR_STEP), default=None)
+
+    def low(self, now: float) -> float | None:
+        """The least RTT of the last ten seconds or a little more."""
+        return min((r for at, r in self.lows if now - at < LOWS * LOW_STEP), default=None)
 
     def loaded(self, now: float) -> bool:
         """Whether our own load may be what delays."""
@@ -167,7 +164,7 @@ def _observe_rtt(
     spread = (counters.rtt_dev_sum - before.rtt_dev_sum) / samples
     step = (counters.rtt_step_sum - before.rtt_step_sum) / samples
     model = _smooth(model, total / samples, spread, samples, now)
-    model = _keep_floor(model, total / samples, now)
+    model = _keep_least(model, total / samples, now)
     return replace(
         model,
         passive_at=now,
@@ -192,13 +189,22 @@ def _smooth(model: PathModel, rtt: float, spread: float, samples: int, now: floa
     )
 
 
-def _keep_floor(model: PathModel, rtt: float, now: float) -> PathModel:
-    floors = model.floors
-    if not floors or now - floors[-1][0] >= FLOOR_STEP:
-        return replace(model, floors=(*floors[1 - FLOORS :], (now, rtt)))
-    if rtt >= floors[-1][1]:
-        return model
-    return replace(model, floors=(*floors[:-1], (floors[-1][0], rtt)))
+def _keep_least(model: PathModel, rtt: float, now: float) -> PathModel:
+    return replace(
+        model,
+        floors=_least(model.floors, FLOORS, FLOOR_STEP, rtt, now),
+        lows=_least(model.lows, LOWS, LOW_STEP, rtt, now),
+    )
+
+
+def _least(
+    steps: tuple[tuple[float, float], ...], most: int, length: float, rtt: float, now: float
+) -> tuple[tuple[float, float], ...]:
+    """(begin, least) of up to ``most`` steps after one more value."""
+    if not steps or now - steps[-1][0] >= length:
+        return (*steps[1 - most :], (now, rtt))
+    begin, least = steps[-1]
+    return steps if rtt >= least else (*steps[:-1], (begin, rtt))
 
 
 def _keep_recent(
@@ -212,35 +218,22 @@ def _observe_streams(
 ) -> PathModel:
     segments = counters.rx_segments - before.rx_segments
     packets = counters.rx_packets - before.rx_packets
-    elapsed = now - model.at
+    last = now if counters.last_rx is None else counters.last_rx
     return replace(
         model,
-        data=_follow(model.data, segments, elapsed, now),
-        arrivals=_follow(model.arrivals, packets, elapsed, now),
+        data=streams.follow(model.data, segments, last, model.at, now),
+        arrivals=streams.follow(model.arrivals, packets, last, model.at, now),
     )
 
 
-def _follow(stream: Stream, count: int, elapsed: float, now: float) -> Stream:
-    """The stream after ``count`` more arrivals in ``elapsed`` seconds."""
-    if count <= 0 or elapsed <= 0:
-        return Stream() if now - stream.at > STEADY_END else stream
-    gap = elapsed / count
-    if stream.gap is None:
-        return Stream(gap, now, now)
-    share = min(1.0, elapsed / STEADY_FOR)
-    return Stream((1 - share) * stream.gap + share * gap, stream.since, now)
-
-
-def steady(stream: Stream) -> float | None:
-    """Mean spacing (s) of a stream that has lasted; None when there is none."""
-    if stream.gap is None or stream.gap > STEADY_GAP or stream.at - stream.since < STEADY_FOR:
-        return None
-    return stream.gap
-
-
-def end_streams(model: PathModel) -> PathModel:
+def end_streams(model: PathModel, now: float) -> PathModel:
     """They stopped and the path is alive: the far end had no more to say."""
-    return replace(model, data=Stream(), arrivals=Stream())
+    return replace(
+        model,
+        data=streams.end(model.data),
+        arrivals=streams.end(model.arrivals),
+        ends=(*model.ends[1 - streams.ENDS_KNOWN :], now),
+    )
 
 
 def _expire_probes(model: PathModel, now: float) -> PathModel:
@@ -286,7 +279,7 @@ def probe_answered(
     model = replace(model, outstanding=waiting, probe_min=least, losses=losses)
     if now - model.passive_at < 1.0:
         return model
-    model = _keep_floor(_smooth(model, rtt, 0.0, 1, now), rtt, now)
+    model = _keep_least(_smooth(model, rtt, 0.0, 1, now), rtt, now)
     if before is not None:
         step = abs(rtt - before)
         model = replace(model, jitter=model.jitter + JITTER_GAIN * (step - model.jitter))
