@@ -11,8 +11,7 @@ from bench.failover_ground import WITH, WITHOUT, Ground, log_of, rest, rest_unti
 from omrfast.lab.traffic import Attempt, StreamSpec
 
 BOTH_SIDES = (WITHOUT, WITH)
-ROLES = ("active", "backup")
-SETTLE = 1.5
+SETTLE = 1.0
 CONNECT_EVERY = 0.05
 NORMAL_EVERY = 0.1
 CONNECT_WINDOW = 3.4
@@ -28,6 +27,7 @@ def connect(role: str, quiet: bool, side: str) -> Figures:
     The good path's normal time is that of connections bound to it, before the black hole.
     """
     with Ground(two_uplinks(role), side) as ground:
+        ground.settle()
         normal = ground.stream(
             StreamSpec("normal", "connect", interval=NORMAL_EVERY, source="10.2.0.2")
         )
@@ -109,11 +109,11 @@ def _connect_case(role: str, quiet: bool) -> Case:
         sides=BOTH_SIDES,
         measure=partial(connect, role, quiet),
         judge=partial(judge_connect, title),
-        seconds=2 * each + 2.0,
+        seconds=2 * each + 4.0,
     )
 
 
 CASES = (
-    *(_connect_case(role, quiet=False) for role in ROLES),
-    _connect_case("active", quiet=True),
+    _connect_case("active", quiet=False),
+    _connect_case("backup", quiet=True),
 )

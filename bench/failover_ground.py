@@ -24,6 +24,8 @@ FIRST_RTT, SECOND_RTT = 0.04, 0.08
 WITHOUT, WITH, ALONE = "without", "with", "alone"
 """The sides of a case: no agent, the agent, no agent and the good uplink only."""
 PATIENCE = 30.0
+SETTLED = 1 / 16
+"""RTTVAR begins as half of the first RTT (RFC 6298)."""
 LOWER = ("degraded", "failing", "unreachable", "down")
 
 
@@ -92,7 +94,13 @@ class Ground:
         self.agent = Agent(self.lab, self._config)
         self._stack.callback(self.agent.stop)
         self.agent.start()
-        self.agent.wait_for(_all_known, PATIENCE, "path that is known")
+        self.agent.wait_for(_all_known, PATIENCE, "paths that are known")
+
+    def settle(self) -> None:
+        """Until the agent's RTTs have forgotten how they began, as those of one that has been up
+        for minutes have; nothing without an agent. Before any stream."""
+        if self.agent is not None:
+            self.agent.wait_for(_all_settled, PATIENCE, "settled RTTs")
 
     def stream(self, spec: StreamSpec) -> Stream:
         """Start a stream; it ends with the run."""
@@ -151,6 +159,11 @@ def rest(seconds: float) -> None:
 
 def _all_known(status: Mapping[str, Any]) -> bool:
     return all(path["state"] not in ("unknown", "suspect") for path in status["paths"])
+
+
+def _all_settled(status: Mapping[str, Any]) -> bool:
+    shown = [path["rtt_ms"] for path in status["paths"]]
+    return all((rtt["variation"] or 0.0) < SETTLED * rtt["smoothed"] for rtt in shown)
 
 
 def removal(said: list[Said], path: str) -> Said | None:

@@ -71,7 +71,7 @@ def connections(cases: Mapping[str, Mapping[str, Any]]) -> list[Group]:
         runs = _runs(cases, f"connect-{name}")
         if runs is None:
             continue
-        for key, words in (("worst", ""), ("later", "\nlater")):
+        for key, words in (("worst", ""), ("later", ",\nlater")):
             values = {side: _floats(runs[side], key) for side in (WITHOUT, WITH)}
             normal = median(_floats(runs[WITH], "normal"))
             target = failover_connect.WORST_MOST

@@ -40,7 +40,7 @@ from omrfast.lab.traffic import StreamSpec
 ALL_SIDES = (WITHOUT, WITH, ALONE)
 DEMOTED_MOST = 2.0
 """Seconds; what follows them is "afterwards", with the agent and without."""
-WINDOW = 3.0
+WINDOW = 2.5
 SETTLE = 1.5
 REST = 0.4
 """For the last answers."""

@@ -46,7 +46,7 @@ STREAMS = {
     "bulk-up": "bulk-up",
     "bulk-down": "bulk-down",
 }
-SETTLE = {"small": 1.5, "bulk": 2.5}
+SETTLE = {"small": 1.0, "bulk": 2.0}
 WINDOW = {WITHOUT: 1.7, WITH: 1.2}
 """Seconds after the black hole; without the agent stalls of up to 1.3 s are to be seen whole."""
 
@@ -65,6 +65,7 @@ TUNED = {"tuning": {"initial_window": 64}}
 def stall(kind: str, role: str, config: Overrides, side: str) -> Figures:
     """The longest time without delivered data after uplink 1 went silent."""
     with Ground(two_uplinks(role), side, config) as ground:
+        ground.settle()
         stream = ground.stream(StreamSpec(kind, STREAMS[kind]))
         rest(SETTLE[kind.partition("-")[0]])
         srtt = ground.smoothed_rtt("wan1")
@@ -143,7 +144,7 @@ def _stall_case(kind: str, role: str, tuned: bool = False) -> Case:
         sides=BOTH_SIDES,
         measure=partial(stall, kind, role, TUNED if tuned else {}),
         judge=partial(judge_stall, kind, title),
-        seconds=2 * settle + sum(WINDOW.values()) + 2.0,
+        seconds=2 * settle + sum(WINDOW.values()) + 4.0,
     )
 
 
