@@ -36,8 +36,9 @@ PROOF_UNANSWERING = 1.0
 CALM_MOST = 2.0
 ALARM_MEMORY = 5.0
 """After a suspicion that proved wrong there is no new one for half a round trip, twice as long
-after each further one within ALARM_MEMORY, up to CALM_MOST where probes have a budget, else up to
-a round trip: bounds what suspicion costs."""
+after each further one within ALARM_MEMORY, up to CALM_MOST: bounds what suspicion costs. Where
+probes have no budget a stream's pause is followed by a round trip of calm at most: a start-up
+pauses several times (BBR), and see streams.py for those that end."""
 PROBES_PER_BURST = 3
 PROBES_MOST = 16
 ERROR = 1e-5
@@ -169,10 +170,10 @@ def patience(late: float, elapsed: float) -> float:
     return float(PATIENCE * late * 0.5 ** (elapsed / PATIENCE_HALF_LIFE))
 
 
-def calm(model: PathModel, alarms: int, *, bounded: bool) -> float:
-    """No new suspicion for this long after ``alarms`` wrong ones in a row; ``bounded``: probes on
-    the path have a budget."""
-    most = CALM_MOST if bounded else min(CALM_MOST, srtt(model))
+def calm(model: PathModel, alarms: int, *, brief: bool) -> float:
+    """No new suspicion for this long after ``alarms`` wrong ones in a row; ``brief``: for a
+    round trip at most."""
+    most = min(CALM_MOST, srtt(model)) if brief else CALM_MOST
     return float(min(most, srtt(model) / 2 * 2 ** min(alarms - 1, 10)))
 
 

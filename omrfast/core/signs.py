@@ -21,6 +21,8 @@ class Sign:
     """The question was the first for a while and may have had to wake a radio."""
     needs_answer: bool = False
     """What leaves seems to be lost, so that an arrival says nothing."""
+    paused: bool = False
+    """A stream pauses; nothing is unanswered."""
 
     @property
     def text(self) -> str:
@@ -50,7 +52,7 @@ def silence(record: PathRecord, now: float) -> Sign | None:
     most = limits.quiet_limit(record.model)
     quiet_for = seen - record.heard
     if most is not None and quiet_for > most:
-        return Sign("silent", quiet_for, most, record.heard)
+        return Sign("silent", quiet_for, most, record.heard, paused=True)
     return _wave(record, seen)
 
 
@@ -74,7 +76,7 @@ def due_at(record: PathRecord, now: float) -> float:
     if asked is not None:
         due = asked + limit
     elif last_tx is not None and now - last_tx < limits.BUSY:
-        due = now + limit  # what left may ask: the next read tells
+        due = record.model.at + limit  # what left may ask: the next read tells
     if record.answers:
         most = limits.quiet_limit(record.model)
         if most is not None:

@@ -43,6 +43,8 @@ class Suspicion:
     needs_answer: bool = False
     """Packets that arrive clear nothing, for what leaves may be lost: a probe's answer or an RTT
     sample does."""
+    paused: bool = False
+    """The sign is a stream's pause."""
     waits_until: float | None = None
     """Its own burst is over; till then at most it waits for what other paths hear of the same
     servers."""

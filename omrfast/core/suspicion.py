@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from omrfast.core import limits
+from omrfast.core import budget, limits
 from omrfast.core import model as measure
 from omrfast.core.asking import heard_beyond
 from omrfast.core.signs import Sign
@@ -40,6 +40,7 @@ def suspect(record: PathRecord, sign: Sign, now: float) -> PathRecord:
         measured=sign.measured,
         limit=sign.limit,
         needs_answer=sign.needs_answer,
+        paused=sign.paused,
     )
     record = enter(record, _S.SUSPECT, sign.text, now, sign.evidence)
     return replace(record, suspicion=suspicion)
@@ -91,7 +92,7 @@ def clear(record: PathRecord, reason: str, now: float) -> PathRecord:
     """Back to what it was."""
     suspicion = record.suspicion
     assert suspicion is not None
-    record = replace(record, model=measure.end_streams(record.model))
+    record = replace(record, model=measure.end_streams(record.model, now))
     return enter(record, suspicion.before, reason, now)
 
 
@@ -99,11 +100,12 @@ def _false_alarm(record: PathRecord, suspicion: Suspicion, now: float) -> PathRe
     alarms = record.alarms + 1 if now - record.alarm_at < limits.ALARM_MEMORY else 1
     if record.tcp_at <= suspicion.since:
         record = replace(record, doubted_at=now)
+    brief = suspicion.paused and budget.limit(record.config) is None
     record = replace(
         record,
         alarms=alarms,
         alarm_at=now,
-        calm_until=now + limits.calm(record.model, alarms),
+        calm_until=now + limits.calm(record.model, alarms, brief=brief),
         unsampled=0,
     )
     return clear(record, f"alive after all ({suspicion.sign})", now)

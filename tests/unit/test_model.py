@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omrfast.core import histogram, model
+from omrfast.core import histogram, model, streams
 from omrfast.core.model import PathModel, observe, probe_answered, probe_sent
 from omrfast.core.types import PathCounters
 
@@ -140,10 +140,10 @@ def test_a_stream_is_steady_after_a_while_and_ends() -> None:
             last_rx=at,
         )
         state = observe(state, counters, at)
-    assert model.steady(state.data) == pytest.approx(0.01)
-    assert model.steady(state.arrivals) == pytest.approx(0.005)
-    assert model.steady(observe(state, counters, at + 2).data) is None
-    assert model.steady(model.end_streams(state).arrivals) is None
+    assert streams.steady(state.data) == pytest.approx(0.01)
+    assert streams.steady(state.arrivals) == pytest.approx(0.005)
+    assert streams.steady(observe(state, counters, at + 2).data) is None
+    assert streams.steady(model.end_streams(state, at).arrivals) is None
 
 
 # --- histogram ----------------------------------------------------------------------------------

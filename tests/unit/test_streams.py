@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Whose silence is a sign: streams and what only looks like one, and how soon it is proof."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from world import SimPath, World
+
+from omrfast.core import limits, model, streams
+from omrfast.core.model import PathModel, observe
+from omrfast.core.types import PathCounters, Role
+
+BASE = 0.040
+
+
+def requests(world: World, path: SimPath, interval: float, size: int = 2) -> None:
+    """A question every ``interval``, and an answer of so many segments."""
+
+    def ask() -> None:
+        world.message(path)
+        for n in range(size):
+            world.at(path.rtt + 0.0006 * n, lambda: world.receive(path, path.server))
+        world.at(interval, ask)
+
+    world.at(0.0, ask)
+
+
+def pages(world: World, path: SimPath, length: float, pause: float) -> None:
+    """A download for ``length`` seconds, again and again."""
+
+    def page() -> None:
+        world.message(path)
+        for n in range(int(length / 0.01)):
+            world.at(path.rtt + 0.01 * n, lambda: world.receive(path, path.server))
+        world.at(length + pause, page)
+
+    world.at(0.0, page)
+
+
+def two(rtt: float = BASE) -> World:
+    world = World(
+        SimPath("one", rtt=rtt, gateway=True),
+        SimPath("two", rtt=0.080, gateway=True, role=Role.BACKUP),
+    )
+    world.run(5.0)
+    return world
+
+
+def suspicions(world: World, since: float) -> int:
+    return sum(d.state == "suspect" and d.at >= since for d in world.decisions)
+
+
+@pytest.mark.parametrize("rtt", [0.015, 0.040, 0.120])
+@pytest.mark.parametrize("interval", [0.1, 0.2])
+@pytest.mark.parametrize("size", [2, 10])
+def test_regular_requests_are_no_stream_that_stops(rtt: float, interval: float, size: int) -> None:
+    world = two(rtt)
+    requests(world, world.paths["one"], interval, size)
+    at, asked = world.now, len(world.paths["two"].asked)
+    world.run(60.0)
+    assert suspicions(world, at) <= 2
+    assert len(world.paths["two"].asked) - asked <= 6
+
+
+@pytest.mark.parametrize("interval", [0.05, 0.2])
+def test_requests_that_are_not_answered_any_more_are_seen_at_once(interval: float) -> None:
+    world = two()
+    requests(world, world.paths["one"], interval)
+    world.run(10.0)
+    world.paths["one"].dead = True
+    at = world.now
+    world.run(2.0)
+    took = world.entered("one", "down", at)
+    assert took is not None
+    assert took <= interval + 0.150
+
+
+def test_pages_that_end_again_and_again_teach_that_the_next_one_will() -> None:
+    world = two()
+    pages(world, world.paths["one"], 0.6, 1.2)
+    at = world.now
+    world.run(120.0)
+    assert 1 <= suspicions(world, at) <= 2 * 8
+    assert set(world.states("one", at)) <= {"up"}
+
+
+def test_a_stream_that_stays_is_believed_in_spite_of_pages_before() -> None:
+    world = two()
+    world.paths["one"].download = 0.020
+    pages(world, world.paths["one"], 0.6, 1.2)
+    world.run(20.0)
+    world.paths["one"].dead = True
+    at = world.now
+    world.run(2.0)
+    took = world.entered("one", "down", at)
+    assert took is not None
+    assert took <= 0.200
+
+
+def test_a_pause_is_remembered_for_a_moment() -> None:
+    stream = streams.Stream()
+    for n in range(1, 101):
+        stream = streams.follow(stream, 1, 0.01 * n, 0.01 * (n - 1), 0.01 * n)
+    assert stream.pause == pytest.approx(0.01)
+    stream = streams.follow(stream, 0, 1.0, 1.0, 1.06)
+    assert streams.steady(stream) is not None, "it may go on"
+    stream = streams.follow(stream, 1, 1.07, 1.06, 1.07)
+    assert stream.pause >= 0.06
+    for n in range(108, 308):
+        stream = streams.follow(stream, 1, 0.01 * n, 0.01 * (n - 1), 0.01 * n)
+    assert stream.pause == pytest.approx(0.01)
+    stream = streams.follow(stream, 0, 3.07, 3.07, 3.24)
+    stream = streams.follow(stream, 1, 3.25, 3.24, 3.25)
+    assert streams.steady(stream) is None, "it begins anew"
+
+
+# --- how soon silence is proof, after a download ------------------------------------------------
+
+
+class Bulk:
+    """A download of 20 Mbit/s as the data path counts it, read every 20 ms."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.counters = PathCounters()
+        self.model = observe(PathModel(), self.counters, self.now)
+
+    def run(self, seconds: float, rtt: float, others: int = 0) -> None:
+        """``others``: bytes a second of ours that nobody need answer."""
+        for n in range(round(seconds / 0.02)):
+            self.now += 0.02
+            c = self.counters
+            self.counters = replace(
+                c,
+                rx_packets=c.rx_packets + 33,
+                rx_segments=c.rx_segments + 33,
+                rx_bytes=c.rx_bytes + 33 * 1500,
+                tx_packets=c.tx_packets + 17,
+                tx_bytes=c.tx_bytes + 17 * 60 + round(others * 0.02),
+                rtt_samples=c.rtt_samples + 1,
+                rtt_sum=c.rtt_sum + rtt + 0.01 * (n % 3),
+                last_rx=self.now,
+            )
+            self.model = observe(self.model, self.counters, self.now)
+
+    def proof(self, patience: float = 0.0) -> float:
+        """Seconds, of a silence that has just become a sign."""
+        limit = limits.quiet_limit(self.model)
+        assert limit is not None
+        after = observe(self.model, self.counters, self.now + limit + 0.004)
+        return limits.proof_limit(after, answers=True, patience=patience)
+
+
+def bulk() -> Bulk:
+    flow = Bulk()
+    flow.run(1.0, BASE)
+    return flow
+
+
+def test_our_own_queue_does_not_put_off_the_proof() -> None:
+    flow = bulk()
+    flow.run(5.0, BASE + 0.030)
+    assert flow.proof() <= BASE + limits.DRAINED_SLACK
+    assert flow.proof(patience=0.3) == pytest.approx(0.3), "it was slow before"
+
+
+def test_a_queue_that_stays_may_be_that_of_others() -> None:
+    flow = bulk()
+    flow.run(15.0, BASE + 0.100)
+    assert flow.proof() >= BASE + 0.100
+
+
+def test_what_nobody_answers_may_fill_the_queue_without_a_sign() -> None:
+    flow = bulk()
+    flow.run(5.0, BASE + 0.060, others=1_000_000)
+    assert flow.proof() >= BASE + 0.060
+
+
+def test_calm_after_false_alarms_may_be_brief() -> None:
+    state = PathModel(srtt=0.04)
+    assert [limits.calm(state, n, brief=True) for n in (1, 2, 5)] == [0.02, 0.04, 0.04]
+    assert [limits.calm(state, n, brief=False) for n in (1, 2, 5)] == [0.02, 0.04, 0.32]
+
+
+def test_the_least_rtt_of_late_forgets_sooner_than_that_of_minutes() -> None:
+    state = model.PathModel()
+    for n in range(200):
+        state = model.probe_answered(state, 0.04 if n < 20 else 0.09, n / 10, n / 10)
+    assert state.floor(20.0) == 0.04
+    assert state.low(20.0) == 0.09
