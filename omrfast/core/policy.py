@@ -59,7 +59,7 @@ from omrfast.core.state import (
 )
 from omrfast.core.transitions import GIVEN_UP, enter
 from omrfast.core.types import PathState, Role
-from omrfast.core.wish import wishes
+from omrfast.core.wish import settle, wishes
 
 _S = PathState
 _SILENT_KINDS = frozenset({_S.UNKNOWN, _S.UP, _S.DEGRADED, _S.FAILING, _S.PROBATION})
@@ -85,6 +85,7 @@ def step(state: CoreState, event: Event, now: float) -> Outcome:
         state = judgement.judge(state, now)
     state = _keep_admitted(before, state, now)
     state, probes = send_due(state, now)
+    state = settle(state, now)
     wished = wishes(state, now)
     decisions = _decisions(before, state, now)
     given_up = {name for name, wish in wished if wish.present is False}

@@ -284,6 +284,18 @@ class ServerRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Front:
+    """The path that carries while none is good."""
+
+    path: str
+    beaten_since: float | None = None
+    """Since when another one has been clearly better."""
+    changes: int = 0
+    changed_at: float = NEVER
+    """How often another one has taken its place, one not long after the other; the last time."""
+
+
+@dataclass(frozen=True, slots=True)
 class CoreState:
     paths: tuple[PathRecord, ...]
     started: float
@@ -293,6 +305,8 @@ class CoreState:
     trouble: str | None = None
     """Local trouble: every path went silent at once; None: there is none."""
     trouble_since: float = 0.0
+    front: Front | None = None
+    """None: no path is bad."""
 
     def path(self, name: str) -> PathRecord:
         """Raises KeyError for a name that is not configured."""

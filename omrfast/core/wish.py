@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from omrfast.core import limits, quality
-from omrfast.core.state import CoreState, PathRecord, Wish
+from omrfast.core.state import CoreState, Front, PathRecord, Wish
 from omrfast.core.types import PathState, Role
 
 PENALTY_DEGRADED = 10_000
@@ -34,6 +34,14 @@ _RANK = {
     PathState.DOWN: 7,
 }
 _BELOW_SUSPECT = 1.5
+_BAD = frozenset({PathState.DEGRADED, PathState.PROBATION, PathState.FAILING})
+"""They carry, and how bad they are changes all the time: the one in front stays there unless
+another is better by CLEARLY for STAY seconds."""
+CLEARLY = 0.7
+STAY = 2.0
+STAY_DOUBLINGS = 5
+STAY_FORGET = 60.0
+"""Twice as long each time; the first one again after so long, and what it would have taken."""
 _DEAD = frozenset({PathState.DOWN, PathState.UNREACHABLE})
 _UNHEARD = _DEAD | {PathState.UNKNOWN}
 
@@ -51,7 +59,7 @@ def wishes(state: CoreState, now: float) -> tuple[tuple[str, Wish], ...]:
     someone_is_up = any(_sober(record) is PathState.UP for record in usable)
     wished = {record.config.name: _alone(record, someone_is_up, now) for record in records}
     if usable:
-        _keep_one(wished, usable, now)
+        _keep_one(wished, usable, _front(state.front, usable, now), now)
     for record in usable:
         name = record.config.name
         if wished[name].present is False and record.state in _DEAD:
@@ -121,8 +129,47 @@ def _alone(record: PathRecord, someone_is_up: bool, now: float) -> Wish:
     return Wish()
 
 
-def _keep_one(wished: dict[str, Wish], usable: list[PathRecord], now: float) -> None:
+def settle(state: CoreState, now: float) -> CoreState:
+    """The state, with the path that carries while none is good; part of every step."""
+    usable = [record for record in _heeded(state.paths, now) if record.role is not Role.OFF]
+    if not any(_sober(record) in _BAD for record in usable):
+        return state if state.front is None else replace(state, front=None)
     best = min(usable, key=lambda record: _order(record, now))
+    held = _front(state.front, usable, now)
+    front = state.front or Front(held.config.name)
+    if held is best or CLEARLY * _visible(held, now) < _visible(best, now):
+        front = replace(front, path=held.config.name, beaten_since=None)
+    elif front.beaten_since is None:
+        front = replace(front, beaten_since=now)
+    elif now - front.beaten_since >= _stay(front.changes):
+        remembered = now - front.changed_at <= STAY_FORGET + _stay(front.changes)
+        changes = front.changes + 1 if remembered else 1
+        front = Front(best.config.name, None, changes, now)
+    return state if front == state.front else replace(state, front=front)
+
+
+def _stay(changes: int) -> float:
+    return STAY * 2.0 ** min(changes, STAY_DOUBLINGS)
+
+
+def _visible(record: PathRecord, now: float) -> float:
+    """Its badness; whatever is within the limits is as good as any."""
+    return max(1.0, quality.badness(record.model, record.config.quality, now))
+
+
+def _front(front: Front | None, usable: list[PathRecord], now: float) -> PathRecord:
+    """The best one, or the one that was in front if no worse state than that has befallen it."""
+    best = min(usable, key=lambda record: _order(record, now))
+    for record in usable:
+        if front is not None and record.config.name == front.path and _sober(best) in _BAD:
+            as_bad = _order(record, now)[0] == _order(best, now)[0]
+            return record if as_bad else best
+    return best
+
+
+def _keep_one(
+    wished: dict[str, Wish], usable: list[PathRecord], best: PathRecord, now: float
+) -> None:
     if _sober(best) is PathState.UNKNOWN:
         for record in usable:
             if _sober(record) in _UNHEARD:

@@ -15,10 +15,13 @@ from omrfast.core.model import PathModel, observe
 from omrfast.core.state import CoreState, Override, PathRecord, Suspicion, Wish
 from omrfast.core.types import PathCounters, PathState, Role
 from omrfast.core.wish import (
+    CLEARLY,
     PENALTY_DEGRADED,
     PENALTY_DOWN,
     PENALTY_FAILING,
     PENALTY_PROBATION,
+    STAY,
+    settle,
     wishes,
 )
 
@@ -173,6 +176,85 @@ def test_a_removal_is_repeated_as_the_surviving_paths_lose(
     assert wished(replace(dead, since=NOW - 10), good) == (GONE, UP), "then it knows by itself"
     dying = replace(path("three", _S.DOWN), model=losing(0.9))
     assert wished(dead, good, dying)[0].repeat == repeats, "over the dead nothing is told"
+
+
+# --- the least bad one ----------------------------------------------------------------------------
+
+
+def slow(name: str, rtt: float, state: PathState = _S.DEGRADED) -> PathRecord:
+    return replace(path(name, state), model=PathModel(srtt=rtt))
+
+
+class Fronts:
+    """Who carries of two paths that are bad, step by step."""
+
+    def __init__(self, one: PathState = _S.DEGRADED, two: PathState = _S.DEGRADED) -> None:
+        self.state = CoreState((), 0.0)
+        self.states = one, two
+        self.changes: list[float] = []
+        self.carries = ""
+
+    def step(self, now: float, one: float, two: float) -> str:
+        """RTTs; the limit is 0.25 s."""
+        records = (slow("one", one, self.states[0]), slow("two", two, self.states[1]))
+        self.state = settle(replace(self.state, paths=records), now)
+        wished = wishes(self.state, now)
+        (carries,) = (name for name, wish in wished if wish.present and not wish.backup)
+        if self.carries not in ("", carries):
+            self.changes.append(now)
+        self.carries = carries
+        return carries
+
+
+def test_the_one_that_was_good_last_stays_in_front() -> None:
+    fronts = Fronts(_S.UP, _S.DEGRADED)
+    assert fronts.step(0.0, 0.04, 0.3) == "one"
+    fronts.states = _S.DEGRADED, _S.DEGRADED
+    for number in range(1, 100):
+        assert fronts.step(number * 0.1, 0.35 + 0.05 * (number % 2), 0.3) == "one"
+    fronts.states = _S.DEGRADED, _S.UP
+    assert fronts.step(10.0, 0.3, 0.04) == "two", "a good one is preferred at once"
+
+
+def test_a_clearly_better_one_takes_over_after_a_while() -> None:
+    fronts = Fronts()
+    assert fronts.step(0.0, 0.5, 0.6) == "one"
+    for number in range(1, 100):
+        fronts.step(number * 0.1, 0.9, 0.3)
+    (change,) = fronts.changes
+    assert STAY <= change <= STAY + 0.3
+
+
+@pytest.mark.parametrize("worse", [_S.FAILING, _S.DOWN, _S.UNREACHABLE])
+def test_one_that_gets_into_a_worse_state_is_left_at_once(worse: PathState) -> None:
+    fronts = Fronts()
+    assert fronts.step(0.0, 0.3, 0.9) == "one"
+    fronts.states = worse, _S.DEGRADED
+    assert fronts.step(0.1, 0.3, 0.9) == "two"
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(0.01, 1.0), st.floats(0.26, 5.0), st.floats(0.26, 5.0)), max_size=200
+    )
+)
+def test_between_bad_paths_nothing_oscillates(steps: list[tuple[float, float, float]]) -> None:
+    """However they alternate: never sooner than STAY, and ever later; never for little."""
+    fronts, now = Fronts(), 0.0
+    for pause, one, two in steps:
+        now += pause
+        before = fronts.carries
+        fronts.step(now, one, two)
+        if fronts.changes and fronts.changes[-1] == now:
+            kept, taken = (one, two) if before == "one" else (two, one)
+            assert taken <= CLEARLY * kept
+    assert all(second - first >= 2 * STAY for first, second in pairwise(fronts.changes))
+    for change in fronts.changes:
+        assert sum(change <= other < change + 60 for other in fronts.changes) <= 5
+    fresh = Fronts()
+    for number, (_, one, _) in enumerate(steps):
+        fresh.step(float(number), one, one * (0.75 + 0.5 * (number % 2)))
+    assert not fresh.changes
 
 
 records = st.builds(
