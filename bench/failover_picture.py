@@ -65,13 +65,12 @@ def connections(cases: Mapping[str, Mapping[str, Any]]) -> list[Group]:
     groups = []
     for name, label in (
         ("active", "2nd\nactive"),
-        ("backup", "2nd\nbackup"),
-        ("quiet-active", "after\nquiet"),
+        ("quiet-backup", "2nd backup,\nafter quiet"),
     ):
         runs = _runs(cases, f"connect-{name}")
         if runs is None:
             continue
-        for key, words in (("worst", ""), ("later", ",\nlater")):
+        for key, words in (("worst", ""), ("later", "\nlater")):
             values = {side: _floats(runs[side], key) for side in (WITHOUT, WITH)}
             normal = median(_floats(runs[WITH], "normal"))
             target = failover_connect.WORST_MOST

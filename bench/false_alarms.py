@@ -30,6 +30,7 @@ from bench.failover_ground import (
 )
 from bench.failover_table import markdown
 from bench.output import write_json
+from omrfast.core import budget
 from omrfast.lab import faults
 from omrfast.lab.topology import TopologySpec, UplinkSpec
 from omrfast.lab.traffic import StreamSpec
@@ -41,7 +42,6 @@ ALARMS = ("down", "unreachable", "failing")
 PAUSES = (0.2, 0.5, 1.0, 2.0)
 """Seconds that the server stands still, in turn, one every PAUSE_EVERY."""
 PAUSE_EVERY = 8.0
-MONTH = 30 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +130,10 @@ def _told(phase: str, said: list[Said], at: float) -> dict[str, Any]:
 
 
 def _probes(path: dict[str, Any], lasted: float) -> dict[str, float | None]:
-    """Bytes of probes so far, what that makes in 30 days, and the budget."""
-    used = path.get("probe_bytes")
-    month = None if used is None else used / lasted * MONTH
-    return {"bytes": used, "a month": month, "budget": path.get("probe_budget")}
+    """Bytes of probes so far, and what the budget of 30 days allows in this time at most."""
+    limit = path["probe_budget"]
+    share = budget.START + budget.DEBT + budget.RATE * lasted / budget.MONTH
+    return {"bytes": path["probe_bytes"], "allowed": None if limit is None else limit * share}
 
 
 def judge_live(runs: Runs) -> list[Row]:
@@ -141,14 +141,9 @@ def judge_live(runs: Runs) -> list[Row]:
     alarms = sum(phase["alarms"] for phase in run_["phases"])
     demotions = sum(phase["demotions"] for phase in run_["phases"])
     suspicions = sum(phase["suspicions"] for phase in run_["phases"])
-    bounded = {n: p for n, p in run_["probes"].items() if p["budget"]}
-    words = ", ".join(
-        f"{name} {p['bytes']} B" if p["bytes"] is not None else f"{name} not shown"
-        for name, p in run_["probes"].items()
-    )
-    within = bool(bounded) and all(
-        p["a month"] is not None and p["a month"] <= p["budget"] for p in bounded.values()
-    )
+    probes = run_["probes"]
+    words = ", ".join(_bytes(name, p["bytes"], p["allowed"]) for name, p in probes.items())
+    within = all(p["allowed"] is None or p["bytes"] <= p["allowed"] for p in probes.values())
     minutes = run_["seconds"] / 60
     checks = (
         Check(
@@ -156,9 +151,14 @@ def judge_live(runs: Runs) -> list[Row]:
             "never",
             alarms == 0,
         ),
-        Check(f"probes: {words}", "a backup's within its budget", within),
+        Check(f"probes: {words}", "within budget (5 MB a month)", within),
     )
     return [Row(f"healthy paths under odd traffic for {minutes:.0f} min", "-", checks)]
+
+
+def _bytes(path: str, used: float, allowed: float | None) -> str:
+    of = "" if allowed is None else f" of {allowed / 1e3:.0f} allowed by then"
+    return f"{path} {used / 1e3:.0f}{of} kB"
 
 
 def work(args: argparse.Namespace) -> None:
