@@ -95,8 +95,12 @@ def step(state: CoreState, event: Event, now: float) -> Outcome:
         decisions=decisions,
         probes=probes,
         aborts=frozenset(d.path for d in decisions if d.state in GIVEN_UP and d.path in given_up),
-        wake_at=min((wake(record, now) for record in state.paths), default=now + limits.BUSY),
+        wake_at=min(servers.wake(state), *_wakes(state, now)),
     )
+
+
+def _wakes(state: CoreState, now: float) -> list[float]:
+    return [wake(record, now) for record in state.paths] or [now + limits.BUSY]
 
 
 def _take(state: CoreState, event: Event, now: float) -> CoreState:

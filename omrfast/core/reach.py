@@ -34,7 +34,7 @@ class _Heard:
 def judge(state: CoreState, now: float) -> CoreState:
     """Find the servers that answer nowhere or not everywhere, and the paths that reach none."""
     for server in state.servers:
-        if server.state in (ServerState.UP, ServerState.FAILING):
+        if server.state in (ServerState.UP, ServerState.FAILING) and server.silent_at is None:
             state = _judge_server(state, server, now)
     for name in [record.config.name for record in state.paths]:
         record = state.path(name)

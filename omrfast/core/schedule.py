@@ -157,11 +157,11 @@ def wake(record: PathRecord, now: float) -> float:
     """The earliest moment at which this path's judgement could change without an event."""
     over = overrides.wake(record)
     if not record.link_up or record.role is Role.OFF:
-        return min(over, now + limits.BUSY)
+        return min(over, record.model.at + limits.BUSY)
     again = min((_again_at(record, entry) for entry in choosing.beyond(record)), default=_NEVER)
     asked = [entry for entry in record.targets if services.is_service(entry)]
     again = min([again, *(_service_at(record, entry, now) for entry in asked)])
-    due = min(over, again, _probe_at(record, now), now + limits.BUSY)
+    due = min(over, again, _probe_at(record, now), record.model.at + limits.BUSY)
     suspicion = record.suspicion
     if suspicion is not None:
         return min(due, suspicion.waits_until or suspicion.deadline)

@@ -63,7 +63,7 @@ def listen(state: CoreState, now: float) -> CoreState:
     """Take note of what was heard: from a server that was down, too; excuse who is down."""
     servers = tuple(_listen(server, state.paths, now) for server in state.servers)
     state = replace(state, servers=servers)
-    down = {s.name: s.state is _S.DOWN for s in servers}
+    down = {s.name: s.silent_at is not None for s in servers}
     for record in state.paths:
         for entry in record.targets:
             if entry.excused and entry.waiting_since is None:
@@ -74,15 +74,34 @@ def listen(state: CoreState, now: float) -> CoreState:
 def _listen(server: ServerRecord, paths: tuple[PathRecord, ...], now: float) -> ServerRecord:
     answered = [e.answered_at for record in paths for e in entries(record, server.name)]
     heard_at = max([server.heard_at, *answered])
-    if heard_at == server.heard_at and server.state not in (_S.UNKNOWN, _S.DOWN):
-        return server
-    server = replace(server, heard_at=heard_at)
+    if heard_at != server.heard_at:
+        server = replace(server, heard_at=heard_at)
     if server.state is _S.UNKNOWN and heard_at > NEVER:
         return change(server, _S.UP, "heard", now, Evidence("answers"))
-    if server.state is _S.DOWN and heard_at > server.since:
-        gone = heard_at - server.since
+    if server.silent_at is None:
+        return server
+    if heard_at > server.silent_at:
+        server = replace(server, silent_at=None)
+        if server.state is not _S.DOWN:
+            return server
+        gone = heard_at - server.silent_since
         return change(server, _S.UP, f"heard again after {gone:.1f} s", now, Evidence("answers"))
-    return server
+    silent = now - server.silent_since
+    if server.state is _S.DOWN or silent < limits.GONE:
+        return server
+    evidence = Evidence("answers", silent, limits.GONE, server.silent_since)
+    reason = f"answers on no path for {silent:.1f} s, and the paths live"
+    return change(server, _S.DOWN, reason, now, evidence)
+
+
+def wake(state: CoreState) -> float:
+    """When a server that is silent everywhere counts as down."""
+    waiting = [
+        server.silent_since + limits.GONE
+        for server in state.servers
+        if server.silent_at is not None and server.state is not _S.DOWN
+    ]
+    return min(waiting, default=float("inf"))
 
 
 def excuse(state: CoreState, down: Mapping[str, bool], now: float) -> CoreState:

@@ -277,6 +277,10 @@ class ServerRecord:
     reason: str = "not heard yet"
     heard_at: float = NEVER
     """Last answer on any path, or arrival of any of its flows."""
+    silent_at: float | None = None
+    """When it turned out to answer on no path; it is DOWN if that lasts. None: it was heard."""
+    silent_since: float = NEVER
+    """The first question without an answer, then."""
     evidence: Evidence | None = None
     """Of the present state."""
     unreachable_on: frozenset[str] = frozenset()

@@ -15,17 +15,16 @@ from enum import Enum, auto
 from omrfast.core import choosing, limits, suspicion
 from omrfast.core.asking import gateway_answered
 from omrfast.core.choosing import subject
-from omrfast.core.servers import change, excuse
+from omrfast.core.servers import excuse
 from omrfast.core.state import (
     CoreState,
     Evidence,
     PathRecord,
-    ServerRecord,
     Suspicion,
     TargetRecord,
 )
 from omrfast.core.transitions import GIVEN_UP, enter, restore
-from omrfast.core.types import PathState, Role, ServerState
+from omrfast.core.types import PathState, Role
 
 _S = PathState
 
@@ -105,7 +104,7 @@ def _compare(state: CoreState, record: PathRecord, doubt: Suspicion, now: float)
     latest = doubt.deadline + limits.COMPARE_MOST
     if Standing.OPEN in found.values() and now < latest:
         return put(state, replace(record, suspicion=replace(doubt, waits_until=latest)))
-    if Standing.SILENT in found.values():
+    if {Standing.SILENT, Standing.OPEN} & set(found.values()):
         return blame_servers(state, about, evidence, now)
     reason = f"{proof}; its gateway answers, nobody behind it does, no other path can tell why"
     return put(state, enter(record, _S.DOWN, reason, now, evidence))
@@ -142,10 +141,10 @@ def standing(record: PathRecord, name: str, since: float, now: float) -> Standin
 
 
 def is_silent(record: PathRecord, entry: TargetRecord, now: float) -> bool:
-    """Several questions in a row without an answer, the last one long enough ago."""
-    return entry.unanswered >= limits.burst_size(record.model) and now - entry.asked_at > (
-        limits.unanswered_limit(record.model)
-    )
+    """Several questions in a row without an answer, for twice as long as one may take."""
+    if entry.waiting_since is None or entry.unanswered < limits.burst_size(record.model):
+        return False
+    return now - entry.waiting_since > 2 * limits.unanswered_limit(record.model)
 
 
 def _gateway_died(record: PathRecord) -> bool:
@@ -157,11 +156,16 @@ def _gateway_died(record: PathRecord) -> bool:
 def blame_servers(
     state: CoreState, names: Iterable[str], evidence: Evidence, now: float
 ) -> CoreState:
-    """They answer on no path: they are down, and verdicts on paths are taken back."""
+    """They answer on no path, so that no path is to blame: verdicts on paths are taken back."""
     blamed = frozenset(names)
     servers = tuple(
-        _fell(server, evidence, now)
-        if server.name in blamed and server.state is not ServerState.DOWN
+        replace(
+            server,
+            silent_at=now,
+            silent_since=now if evidence.sign_at is None else evidence.sign_at,
+            unreachable_on=frozenset(),
+        )
+        if server.name in blamed and server.silent_at is None
         else server
         for server in state.servers
     )
@@ -170,12 +174,6 @@ def blame_servers(
     return replace(
         state, paths=tuple(_acquit(record, blamed, evidence, now) for record in state.paths)
     )
-
-
-def _fell(server: ServerRecord, evidence: Evidence, now: float) -> ServerRecord:
-    reason = "answers on no path, and the paths live"
-    server = replace(server, unreachable_on=frozenset())
-    return change(server, ServerState.DOWN, reason, now, replace(evidence, what="answers"))
 
 
 def _acquit(
