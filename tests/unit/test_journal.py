@@ -153,12 +153,15 @@ def test_other_limits_give_other_decisions(tmp_path: Path) -> None:
     recorder = Recorder(configuration(tmp_path), None)
     world = Recorded(recorder, *two())
     world.run(40)
-    world.paths["wan1"].loss_every = 6
-    world.run(15)
+    for _ in range(26):
+        world.paths["wan1"].rtt += 0.010
+        world.run(0.5)
     recorder.close()
     assert "degraded" in world.states("wan1")
     segment = read(tmp_path / FOLDER).segments[-1]
-    patient = Config(paths=(PathConfig("wan1", "other0", quality=Quality(max_loss=0.5)),))
+    patient = Config(
+        paths=(PathConfig("wan1", "other0", quality=Quality(max_rtt=1.0, max_rise=100)),)
+    )
     decided = replay(segment, patient)
     assert "degraded" not in {str(d.state) for d in decided if d.path == "wan1"}
     missing = [e for e in compare(segment.decisions, decided) if e.match is Match.MISSING]
