@@ -185,6 +185,9 @@ def _damping(record: PathRecord, now: float) -> Iterator[str]:
             f"{span(needed)} instead of {span(quality.recover_after)} because it was demoted "
             f"before: penalty {penalty:.1f}, halves every {span(quality.half_life)}"
         )
+    elif needed < quality.recover_after:
+        usual, clean = span(quality.recover_after), span(record.clean_for)
+        yield f"{span(needed)} instead of {usual} because it had been up for {clean}"
 
 
 def _next_probe(record: PathRecord, now: float) -> str:

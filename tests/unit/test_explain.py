@@ -144,6 +144,13 @@ def test_a_limit_that_is_crossed_but_not_for_long_enough() -> None:
     assert text == ["better figures: beyond a limit for 400 ms, demoted after 700 ms"]
 
 
+def test_a_clean_record_is_given_as_the_reason_for_waiting_less() -> None:
+    state = one(state=PathState.DEGRADED, clean_for=1200.0, penalty=1.0, penalty_at=NOW)
+    assert of(explain(state, "wan1", NOW), "waits for")[-1] == (
+        "2.5 s instead of 5.0 s because it had been up for 20 min 0 s"
+    )
+
+
 def test_the_evidence_of_a_state_has_its_units() -> None:
     for what, measured, limit, words in (
         ("rtt", 0.300, 0.250, "rtt: measured 300 ms, limit 250 ms, first sign 1.5 s before"),
