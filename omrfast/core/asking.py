@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 
 from omrfast.core import budget, choosing, limits
 from omrfast.core import model as measure
+from omrfast.core.replacing import replace
 from omrfast.core.state import NEVER, PathRecord, TargetRecord
 from omrfast.core.types import Target
 

@@ -12,9 +12,8 @@ saved up before (CAPACITY) and what may be owed (DEBT) make one together.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from omrfast.core.config import PathConfig, probe_budget
+from omrfast.core.replacing import replace
 from omrfast.core.state import NEVER, PathRecord, Purse
 
 MONTH = 30 * 86_400.0

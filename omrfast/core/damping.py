@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from omrfast.core.replacing import replace
 from omrfast.core.state import PathRecord
 
 TRIAL = 10.0

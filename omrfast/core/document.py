@@ -12,7 +12,6 @@ import ipaddress
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -29,6 +28,7 @@ from omrfast.core.config import (
     ServerConfig,
     TuningConfig,
 )
+from omrfast.core.replacing import replace
 from omrfast.core.types import Objective, ProbeKind, Role
 
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from omrfast.core.operations import (
     AbortHandshakes,
     AddEndpoint,
@@ -18,9 +16,11 @@ from omrfast.core.operations import (
     SetBackup,
     SetMetric,
     SetSetting,
+    SetWindow,
     WithdrawRoute,
     copied,
 )
+from omrfast.core.replacing import replace
 
 
 def expected(observed: Observed, op: Operation) -> Observed:
@@ -42,6 +42,10 @@ def expected(observed: Observed, op: Operation) -> Observed:
         case SetSetting(name, value):
             return replace(
                 observed, settings=tuple({**dict(observed.settings), name: value}.items())
+            )
+        case SetWindow(route, segments):
+            return replace(
+                observed, windows=tuple({**dict(observed.windows), route: segments}.items())
             )
         case AbortHandshakes() | ForgetBlackhole():
             return observed

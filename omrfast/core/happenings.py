@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from omrfast.core import limits
 from omrfast.core import model as measure
 from omrfast.core.asking import entry_of, note_answered, note_failed, note_unsent, set_targets
+from omrfast.core.replacing import replace
 from omrfast.core.state import NEVER, Evidence, PathRecord, ProbeFailed, ProbeReply
 from omrfast.core.transitions import GIVEN_UP, enter
 from omrfast.core.types import Origin, PathCounters, PathState, ProbeKind, RttTail, Target

@@ -7,8 +7,9 @@ where the queue is full it drops. Bytes a second, seconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from omrfast.core.replacing import replace
 from omrfast.core.types import PathCounters
 
 STEP = 0.25

@@ -8,8 +8,9 @@ direction, whatever it was measured with. Seconds; ``now`` is CLOCK_MONOTONIC.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from omrfast.core.replacing import replace
 from omrfast.core.types import PathCounters
 
 STEP = 0.25

@@ -8,13 +8,14 @@ CLOCK_MONOTONIC.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from omrfast.core import load as loads
 from omrfast.core import losses as lossy
 from omrfast.core import shares, streams
 from omrfast.core.load import Load
 from omrfast.core.losses import Losses
+from omrfast.core.replacing import replace
 from omrfast.core.streams import Stream
 from omrfast.core.types import PathCounters, RttTail
 

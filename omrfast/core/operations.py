@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from omrfast.core.replacing import replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,8 @@ class Observed:
     """Routes with several next hops: of no single device, and not moved."""
     settings: tuple[tuple[str, str], ...] = ()
     """Name and value of the settings in core/settings.py that this kernel has."""
+    windows: tuple[tuple[Route, int], ...] = ()
+    """Initial windows of the routes, which are given with metric 0; 0: the kernel's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,13 +152,25 @@ class SetSetting:
 
 
 @dataclass(frozen=True, slots=True)
+class SetWindow:
+    """Give a route, whatever its metric, an initial window (initcwnd); connections that are
+    opened from then on begin with it."""
+
+    route: Route
+    """With metric 0."""
+    segments: int
+    """0: the kernel's own."""
+
+
+@dataclass(frozen=True, slots=True)
 class ForgetBlackhole:
     """Take back the kernel's conclusion that MPTCP is blocked; changes no setting."""
 
 
 RouteOperation = SetMetric | CopyRoute | WithdrawRoute
 EndpointOperation = SetBackup | DeleteEndpoint | AddEndpoint
-Operation = EndpointOperation | RouteOperation | SetSetting | AbortHandshakes | ForgetBlackhole
+Tuning = SetSetting | SetWindow
+Operation = EndpointOperation | RouteOperation | Tuning | AbortHandshakes | ForgetBlackhole
 
 
 def copied(op: CopyRoute) -> Route:

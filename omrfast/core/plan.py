@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from omrfast.core.operations import (
     AbortHandshakes,
@@ -25,8 +25,10 @@ from omrfast.core.operations import (
     SetBackup,
     SetMetric,
     SetSetting,
+    SetWindow,
     WithdrawRoute,
 )
+from omrfast.core.replacing import replace
 from omrfast.core.routing import Owner, RouteKey, route_key, route_operations
 from omrfast.core.state import Wish
 
@@ -146,7 +148,7 @@ def _order(operation: Operation) -> int:
             return 4
         case SetBackup():
             return 5
-        case SetSetting() | ForgetBlackhole():
+        case SetSetting() | SetWindow() | ForgetBlackhole():
             return 5
         case WithdrawRoute():
             return _ORDER_ROUTE_BACK

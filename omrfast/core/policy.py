@@ -12,7 +12,6 @@ degraded at once: nothing that arrives within the proof's deadline could have to
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from omrfast.core import (
     damping,
@@ -38,6 +37,7 @@ from omrfast.core.happenings import (
     on_tick,
     on_trial,
 )
+from omrfast.core.replacing import replace
 from omrfast.core.schedule import send_due, wake
 from omrfast.core.signs import silence
 from omrfast.core.state import (
@@ -110,7 +110,7 @@ def _take(state: CoreState, event: Event, now: float) -> CoreState:
             return replace(state, paths=tuple(paths))
         case Walked(sums, tails):
             paths = (on_tail(r, tails.get(r.config.name), now) for r in state.paths)
-            return servers.on_walk(replace(state, paths=tuple(paths)), sums)
+            return servers.on_walk(replace(state, paths=tuple(paths)), sums, now)
         case ServersChanged(named, quorum):
             return replace(servers.sync(state, named, now), quorum=quorum)
         case ProbeReply(path):

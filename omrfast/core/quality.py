@@ -9,7 +9,6 @@ lossy has to show, by enough probes, that it no longer is.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from omrfast.core import damping, faults, shares
 from omrfast.core import losses as lossy
@@ -17,6 +16,7 @@ from omrfast.core.binomial import at_least, at_most
 from omrfast.core.config import Quality, probe_budget
 from omrfast.core.faults import EXIT, Fault
 from omrfast.core.model import PathModel
+from omrfast.core.replacing import replace
 from omrfast.core.state import Evidence, PathRecord
 from omrfast.core.transitions import enter
 from omrfast.core.types import PathState

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from omrfast.core import choosing
 from omrfast.core.asking import heard_beyond
 from omrfast.core.choosing import subject
+from omrfast.core.replacing import replace
 from omrfast.core.state import CoreState, Evidence, PathRecord, ServerRecord
 from omrfast.core.transitions import enter
 from omrfast.core.types import PathState, Role, ServerState

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from difflib import SequenceMatcher
 from enum import StrEnum
 
 from omrfast.core import policy
 from omrfast.core.config import Config, PathConfig
+from omrfast.core.replacing import replace
 from omrfast.core.state import CoreState, Decision, Event, ProbeFailed, ProbeOrder, ServersChanged
 from omrfast.core.types import PathState
 

@@ -10,7 +10,7 @@ path's route is put in front of those of worse ones, and withdrawn when they are
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from omrfast.core.operations import (
     CopyRoute,
@@ -19,6 +19,7 @@ from omrfast.core.operations import (
     WithdrawRoute,
     copied,
 )
+from omrfast.core.replacing import replace
 from omrfast.core.state import Wish
 
 RouteKey = Route

@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from omrfast.core import budget, choosing, limits, overrides, pace, services, signs
 from omrfast.core.asking import cost_of, note_asked
+from omrfast.core.replacing import replace
 from omrfast.core.state import CoreState, PathRecord, ProbeOrder, TargetRecord
 from omrfast.core.types import Origin, PathState, Role
 
@@ -64,14 +63,15 @@ def _own(record: PathRecord) -> tuple[str, ...]:
 def _inquiries(
     state: CoreState, record: PathRecord, already: tuple[str, ...], now: float
 ) -> tuple[str, ...]:
-    """Whom to ask on this path because they are silent on another: it tells who is to blame.
+    """Whom to ask on this path because they are silent on another, which tells who is to blame, or
+    because their flows on any path only send again.
 
     Where probes have a budget, only when the other path's own burst has come to nothing.
     """
     if record.state in (*_GIVEN_UP, _S.UNKNOWN) or not budget.may_owe(record, 0, now):
         return ()
     patient = budget.limit(record.config) is not None
-    since: dict[str, float] = {}
+    since = {server.name: server.doubted_at for server in state.servers}
     for other in state.paths:
         if other.config.name != record.config.name:
             for entry in choosing.beyond(other):

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 
 from omrfast.core import limits
 from omrfast.core import model as measure
 from omrfast.core.choosing import subject
+from omrfast.core.replacing import replace
 from omrfast.core.state import (
     NEVER,
     CoreState,
@@ -21,6 +21,13 @@ from omrfast.core.state import (
 from omrfast.core.types import FlowSum, Origin, ServerState
 
 _S = ServerState
+
+DOUBT = 0.5
+"""Seconds without a sign of life, while segments are sent again to it, after which it is asked,"""
+DOUBT_LASTS = 1.5
+DOUBT_MOST = 10.0
+"""and no path is judged for so long: until the next walk, and while it has just gone; after that
+little is sent again."""
 
 
 def sync(state: CoreState, servers: Iterable[tuple[str, tuple[str, ...]]], now: float) -> CoreState:
@@ -37,17 +44,34 @@ def sync(state: CoreState, servers: Iterable[tuple[str, tuple[str, ...]]], now: 
     )
 
 
-def on_walk(state: CoreState, sums: Mapping[str, FlowSum]) -> CoreState:
-    """Flows that receive show that their server is there."""
-    changed = []
-    for server in state.servers:
-        arrived = [
-            flows.arrived
-            for address in server.addresses
-            if (flows := sums.get(address)) is not None and flows.arrived is not None
-        ]
-        changed.append(replace(server, heard_at=max([server.heard_at, *arrived])))
-    return replace(state, servers=tuple(changed))
+def on_walk(state: CoreState, sums: Mapping[str, FlowSum], now: float) -> CoreState:
+    """Flows that receive show that their server is there; those that only send again, that it may
+    not be."""
+    state = replace(state, servers=tuple(_walked(s, sums, now) for s in state.servers))
+    if not any(_spoils(server, now) for server in state.servers):
+        return state
+    until = now + DOUBT_LASTS
+    paths = (replace(r, settles_at=max(r.settles_at, until)) for r in state.paths)
+    return replace(state, paths=tuple(paths))
+
+
+def _spoils(server: ServerRecord, now: float) -> bool:
+    """What was sent again to it since the last walk is no sign of what the paths lose."""
+    gone = server.silent_at is not None and now - server.silent_since > DOUBT_MOST
+    return server.doubted_at == now and not gone
+
+
+def _walked(server: ServerRecord, sums: Mapping[str, FlowSum], now: float) -> ServerRecord:
+    flows = [sums[address] for address in server.addresses if address in sums]
+    heard_at = max([server.heard_at, *(f.arrived for f in flows if f.arrived is not None)])
+    again = sum(f.retransmitted_segments for f in flows)
+    doubtful = again > server.retransmitted and NEVER < heard_at < now - DOUBT
+    return replace(
+        server,
+        heard_at=heard_at,
+        retransmitted=again,
+        doubted_at=now if doubtful else server.doubted_at,
+    )
 
 
 def entries(record: PathRecord, name: str) -> list[TargetRecord]:

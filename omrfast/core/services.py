@@ -8,9 +8,8 @@ is its own.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from omrfast.core import limits
+from omrfast.core.replacing import replace
 from omrfast.core.servers import change
 from omrfast.core.state import NEVER, CoreState, Evidence, PathRecord, ServerRecord, TargetRecord
 from omrfast.core.transitions import enter

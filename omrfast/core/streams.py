@@ -7,7 +7,9 @@ read before it ended, or how long the arrivals since would have taken if evenly 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from omrfast.core.replacing import replace
 
 STEADY_FOR = 0.3
 STEADY_GAP = 0.1

@@ -6,11 +6,10 @@ What follows from silence, seen beside the other paths, is in verdict.py.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from omrfast.core import budget, limits
 from omrfast.core import model as measure
 from omrfast.core.asking import heard_beyond
+from omrfast.core.replacing import replace
 from omrfast.core.signs import Sign
 from omrfast.core.state import Evidence, PathRecord, Suspicion
 from omrfast.core.transitions import enter

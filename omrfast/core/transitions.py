@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from omrfast.core import damping
 from omrfast.core import model as measure
+from omrfast.core.replacing import replace
 from omrfast.core.state import Evidence, Fall, PathRecord
 from omrfast.core.types import PathState
 

@@ -9,12 +9,12 @@ beyond reach on this one; whoever answers on none is down, and no path is to bla
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from enum import Enum, auto
 
-from omrfast.core import choosing, limits, suspicion
+from omrfast.core import choosing, damping, limits, suspicion
 from omrfast.core.asking import gateway_answered
 from omrfast.core.choosing import subject
+from omrfast.core.replacing import replace
 from omrfast.core.servers import excuse
 from omrfast.core.state import (
     CoreState,
@@ -171,9 +171,22 @@ def blame_servers(
     )
     state = replace(state, servers=servers)
     state = excuse(state, dict.fromkeys(blamed, True), now)
-    return replace(
-        state, paths=tuple(_acquit(record, blamed, evidence, now) for record in state.paths)
-    )
+    heard_at = min((s.heard_at for s in state.servers if s.name in blamed), default=now)
+    paths = (_pardon(record, blamed, heard_at, now) for record in state.paths)
+    return replace(state, paths=tuple(_acquit(path, blamed, evidence, now) for path in paths))
+
+
+def _pardon(record: PathRecord, blamed: frozenset[str], heard_at: float, now: float) -> PathRecord:
+    """Losses that demoted it since they were last heard were theirs: what is sent to somebody who
+    is gone is sent again and again."""
+    evidence = record.evidence
+    lossy = record.state is _S.DEGRADED and evidence is not None and evidence.what == "loss"
+    if not lossy or record.since < heard_at:
+        return record
+    who = ", ".join(sorted(blamed))
+    record = enter(record, _S.UP, f"withdrawn: {who} answers on no path", now, evidence)
+    penalty = max(0.0, damping.penalty(record, now) - 1)
+    return replace(record, penalty=penalty, penalty_at=now, lossy=False)
 
 
 def _acquit(

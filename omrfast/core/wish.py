@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from omrfast.core import limits, quality
+from omrfast.core.replacing import replace
 from omrfast.core.state import CoreState, Front, PathRecord, Wish
 from omrfast.core.types import PathState, Role
 
