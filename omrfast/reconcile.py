@@ -25,11 +25,11 @@ from omrfast.core.expect import expected
 from omrfast.core.operations import DeleteEndpoint, Observed, Operation
 from omrfast.core.plan import Baseline, Binding, comes_back, learn, plan
 from omrfast.core.routing import route_key
-from omrfast.core.settings import missing, setting_operations
+from omrfast.core.settings import missing, setting_operations, window_operations
 from omrfast.core.state import Wish
 from omrfast.core.views import ActionView
 from omrfast.deeds import Complaint, Deeds, Step
-from omrfast.store.changes import EndpointChange, RouteChange, SettingChange
+from omrfast.store.changes import EndpointChange, RouteChange, SettingChange, WindowChange
 from omrfast.store.ledger import Ledger, LedgerError
 from omrfast.store.restore import Restored, restore
 
@@ -202,7 +202,7 @@ class Reconciler:
         return self._job is job
 
     def _settings(self, observed: Observed) -> Iterator[Step]:
-        """Of no path."""
+        """Of no path, but for the windows of routes."""
         found = {c.name: c.original for c in self._ledger.changes if isinstance(c, SettingChange)}
         now = dict(observed.settings)
         for name in missing(self._job.tuning, now):
@@ -210,6 +210,12 @@ class Reconciler:
         uplinks = len({binding.ifindex for binding in self._job.bindings})
         for op in setting_operations(self._job.tuning, uplinks, found, now):
             yield "", op
+        windows = {c.route: c.original for c in self._ledger.changes if isinstance(c, WindowChange)}
+        names = {binding.ifindex: binding.name for binding in self._job.bindings}
+        for window in window_operations(
+            self._job.tuning, frozenset(names), windows, observed.windows
+        ):
+            yield names[window.route.ifindex], window
 
     def _announce(self, steps: tuple[Step, ...]) -> None:
         """Of a dry run."""

@@ -37,6 +37,7 @@ from omrfast.core.operations import (
     SetBackup,
     SetMetric,
     SetSetting,
+    SetWindow,
     WithdrawRoute,
 )
 from omrfast.core.settings import SUBFLOWS, SYSCTLS
@@ -109,6 +110,7 @@ class Kernel:
             interfaces,
             shared,
             (limits, *settings.read(SYSCTLS).items()),
+            table.windows,
         )
         return observed, table.unmanaged
 
@@ -131,6 +133,8 @@ class Kernel:
                 self.sockets.abort_handshakes(address)
             case SetSetting(name, value):
                 self._set(name, value)
+            case SetWindow(route, segments):
+                self.routes.set_window(route, segments)
             case ForgetBlackhole():
                 settings.forget_blackhole()
 

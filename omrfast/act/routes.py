@@ -23,6 +23,7 @@ import ipaddress
 import os
 import socket
 import struct
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
@@ -31,6 +32,7 @@ from omrfast.act.netlink import (
     NLM_F_APPEND,
     NLM_F_CREATE,
     NLM_F_EXCL,
+    NLM_F_REPLACE,
     Attributes,
     Netlink,
     NetlinkError,
@@ -38,6 +40,7 @@ from omrfast.act.netlink import (
     encode_attributes,
 )
 from omrfast.core.operations import PROTOCOL_COPY, CopyRoute, Route, copied
+from omrfast.core.routing import route_key
 
 RTM_NEWROUTE = 24
 RTM_DELROUTE = 25
@@ -54,12 +57,14 @@ RTA_OIF = 4
 RTA_GATEWAY = 5
 RTA_PRIORITY = 6
 RTA_PREFSRC = 7
+RTA_METRICS = 8
 RTA_MULTIPATH = 9
 RTA_CACHEINFO = 12
 RTA_TABLE = 15
 RTA_VIA = 18
 RTA_EXPIRES = 23
 RTA_NH_ID = 30
+RTAX_INITCWND = 11
 
 _RTMSG = struct.Struct("=BBBBBBBBI")
 _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
@@ -74,6 +79,23 @@ class RawRoute:
     header: tuple[int, ...]
     """struct rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type, flags."""
     attrs: tuple[tuple[int, bytes], ...]
+
+    @property
+    def window(self) -> int:
+        """Segments that connections begin with; 0: as the kernel thinks best."""
+        metrics = dict(attributes(dict(self.attrs).get(RTA_METRICS, b"")))
+        return int.from_bytes(metrics.get(RTAX_INITCWND, b""), sys.byteorder)
+
+    def with_window(self, segments: int) -> RawRoute:
+        """The same route with another window."""
+        old = dict(self.attrs).get(RTA_METRICS, b"")
+        metrics = [pair for pair in attributes(old) if pair[0] != RTAX_INITCWND]
+        if segments:
+            metrics.append((RTAX_INITCWND, struct.pack("=I", segments)))
+        others = tuple(pair for pair in self.attrs if pair[0] != RTA_METRICS)
+        if metrics:
+            others = (*others, (RTA_METRICS, encode_attributes(metrics)))
+        return replace(self, attrs=others)
 
     @property
     def unmanaged(self) -> str:
@@ -92,6 +114,8 @@ class RouteTable:
 
     routes: tuple[Route, ...]
     unmanaged: tuple[tuple[Route, str], ...] = ()
+    windows: tuple[tuple[Route, int], ...] = ()
+    """Initial windows of ``routes``, without their metrics."""
 
 
 def describe(route: Route) -> str:
@@ -170,6 +194,13 @@ def _body(raw: RawRoute, metric: int, protocol: int) -> bytes:
     return _RTMSG.pack(*header) + encode_attributes(attrs)
 
 
+def _same_place(one: RawRoute, other: RawRoute) -> bool:
+    """Of one table, destination, TOS and metric."""
+    a, b = one.route, other.route
+    same = (a.table, a.destination, a.metric) == (b.table, b.destination, b.metric)
+    return same and one.header[3] == other.header[3]
+
+
 class RouteManager:
     """One rtnetlink socket; to be used by one thread. Raises ActionError."""
 
@@ -222,6 +253,7 @@ class RouteManager:
         return RouteTable(
             routes=tuple(raw.route for raw in found if not raw.unmanaged),
             unmanaged=tuple((raw.route, raw.unmanaged) for raw in found if raw.unmanaged),
+            windows=tuple((route_key(raw.route), raw.window) for raw in found if not raw.unmanaged),
         )
 
     def set_metric(self, route: Route, metric: int) -> None:
@@ -244,6 +276,28 @@ class RouteManager:
         if wished not in held:
             self._add(what, old, metric, route.protocol)
         self._delete(what, old)
+
+    def set_window(self, route: Route, segments: int) -> None:
+        """Give every route like this one, whatever its metric, an initial window (0: none).
+
+        In place, so that there is no moment without. The kernel replaces the first route of that
+        destination, table and metric: refused where there are several (IPv4 only).
+        """
+        held = list(self._dump(route.family, None, route.table))
+        for raw in held:
+            if route_key(raw.route) != route or raw.window == segments:
+                continue
+            what = f"setting the initial window of {describe(raw.route)} to {segments}"
+            rivals = [other for other in held if _same_place(other, raw)]
+            if raw.unmanaged or len(rivals) > 1:
+                hint = "give it a metric of its own"
+                raise ActionError(f"{what}: another route is in its place", hint=hint)
+            body = _body(raw.with_window(segments), raw.route.metric, raw.route.protocol)
+            try:
+                self._netlink.request(RTM_NEWROUTE, NLM_F_REPLACE, body)
+            except NetlinkError as error:
+                hint = "is the link up and the gateway reachable on it?"
+                raise ActionError(f"{what} ({error.strerror})", hint=hint) from error
 
     def _held(self, route: Route) -> dict[Route, RawRoute]:
         """The routes of its family, device and table."""

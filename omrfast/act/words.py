@@ -14,6 +14,7 @@ from omrfast.core.operations import (
     SetBackup,
     SetMetric,
     SetSetting,
+    SetWindow,
     WithdrawRoute,
 )
 
@@ -37,7 +38,7 @@ def kind_of(operation: Operation) -> str:
             return "withdraw"
         case AbortHandshakes():
             return "abort"
-        case SetSetting():
+        case SetSetting() | SetWindow():
             return "setting"
         case ForgetBlackhole():
             return "forget"
@@ -62,6 +63,8 @@ def describe(operation: Operation) -> str:
             return f"handshakes from {address} aborted"
         case SetSetting(name, value):
             return f"{name} set to {value}"
+        case SetWindow(route, segments):
+            return f"initial window of {_route(route)} set to {segments or 'that of the kernel'}"
         case ForgetBlackhole():
             return "MPTCP is used again: the kernel had concluded that it is blocked"
 

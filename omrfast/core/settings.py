@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from omrfast.core.config import TuningConfig
-from omrfast.core.operations import SetSetting
+from omrfast.core.operations import Route, SetSetting, SetWindow
 
 SUBFLOWS = "mptcp limits subflows"
 """``ip mptcp limits``: subflows of a connection besides the first."""
@@ -37,6 +37,26 @@ def setting_operations(
     needed = min(uplinks, SUBFLOWS_MOST)
     if SUBFLOWS in now and int(now[SUBFLOWS]) < needed:
         yield SetSetting(SUBFLOWS, str(needed))
+
+
+def window_operations(
+    tuning: TuningConfig,
+    ifindexes: frozenset[int],
+    found: Mapping[Route, int],
+    now: tuple[tuple[Route, int], ...],
+) -> Iterator[SetWindow]:
+    """What makes up the difference in the initial windows of the routes through these devices.
+
+    ``found``: what those had been that we changed. A copy has that of its original; advertised
+    routes are left alone, for they can't be changed without becoming others.
+    """
+    for route, segments in now:
+        wished = tuning.initial_window
+        if wished is None:
+            wished = found.get(route, segments)
+        own = route.ifindex in ifindexes and not (route.copy or route.advertised)
+        if own and segments != wished:
+            yield SetWindow(route, wished)
 
 
 def missing(tuning: TuningConfig, now: Mapping[str, str]) -> tuple[str, ...]:

@@ -57,7 +57,19 @@ class SettingChange:
     """Values that we gave it, or were about to."""
 
 
-Change = EndpointChange | RouteChange | CopyChange | SettingChange
+@dataclass(slots=True)
+class WindowChange:
+    """The initial window of a route that we changed."""
+
+    interface: str
+    route: Route
+    """With metric 0: it may have any."""
+    original: int
+    applied: list[int] = field(default_factory=list)
+    """Windows that we gave it, or were about to."""
+
+
+Change = EndpointChange | RouteChange | CopyChange | SettingChange | WindowChange
 
 
 def endpoint_state(endpoint: Endpoint | None) -> str:
@@ -89,6 +101,16 @@ def held_copy(change: CopyChange, observed: Observed) -> Route | None:
     return None
 
 
+def held_window(change: WindowChange, observed: Observed) -> tuple[Route, int] | None:
+    """The route as it is now, and its window; None: it is gone."""
+    names = interface_names(observed)
+    wanted = replace(change.route, ifindex=0)
+    for route, segments in observed.windows:
+        if replace(route, ifindex=0) == wanted and names.get(route.ifindex) == change.interface:
+            return route, segments
+    return None
+
+
 def held_endpoint(observed: Observed, address: str, port: int) -> Endpoint | None:
     """What the kernel has at an address and port."""
     for endpoint in observed.endpoints:
@@ -108,6 +130,9 @@ def as_found(change: Change, observed: Observed) -> bool:
         return held_copy(change, observed) is None
     if isinstance(change, SettingChange):
         return dict(observed.settings).get(change.name) == change.original
+    if isinstance(change, WindowChange):
+        window = held_window(change, observed)
+        return window is None or window[1] == change.original
     names = interface_names(observed)
     metrics = [r.metric for r in observed.routes if same_route(change, r, names.get(r.ifindex))]
     return change.original.metric in metrics and not set(metrics) & set(change.applied)
@@ -118,6 +143,7 @@ _KINDS: dict[str, type[Change]] = {
     "routes": RouteChange,
     "copies": CopyChange,
     "settings": SettingChange,
+    "windows": WindowChange,
 }
 
 
@@ -140,6 +166,7 @@ def from_json(data: dict[str, Any]) -> list[Change]:
         *(RouteChange(**_with(c, "original", _route)) for c in data["routes"]),
         *(CopyChange(**_with(c, "route", _route)) for c in data["copies"]),
         *(SettingChange(**c) for c in data["settings"]),
+        *(WindowChange(**_with(c, "route", _route)) for c in data["windows"]),
     ]
 
 

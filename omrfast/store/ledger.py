@@ -33,6 +33,7 @@ from omrfast.core.operations import (
     SetBackup,
     SetMetric,
     SetSetting,
+    SetWindow,
     WithdrawRoute,
     copied,
 )
@@ -45,6 +46,7 @@ from omrfast.store.changes import (
     EndpointChange,
     RouteChange,
     SettingChange,
+    WindowChange,
     as_found,
     endpoint_state,
     from_json,
@@ -54,7 +56,7 @@ from omrfast.store.changes import (
     to_json,
 )
 
-VERSION = 2
+VERSION = 3
 FILE_NAME = "changes.json"
 
 _log = logging.getLogger(__name__)
@@ -186,6 +188,25 @@ class Ledger:
                 self._record_endpoint(endpoint, endpoint_state(endpoint), observed, names)
             case SetSetting(name, value):
                 self._record_setting(name, value, dict(observed.settings)[name])
+            case SetWindow(route, segments):
+                self._record_window(route, segments, observed, names)
+
+    def _record_window(
+        self, route: Route, segments: int, observed: Observed, names: dict[int, str]
+    ) -> None:
+        change = self._window_change(route)
+        if change is None:
+            held = dict(observed.windows)[route]
+            change = WindowChange(names.get(route.ifindex, ""), route, held)
+            self.changes.append(change)
+        if segments not in change.applied:
+            change.applied.append(segments)
+
+    def _window_change(self, route: Route) -> WindowChange | None:
+        for change in self.changes:
+            if isinstance(change, WindowChange) and change.route == route:
+                return change
+        return None
 
     def _record_setting(self, name: str, value: str, held: str) -> None:
         change = self._setting_change(name)
@@ -274,6 +295,8 @@ class Ledger:
                 return self._endpoint_change(endpoint)
             case SetSetting(name):
                 return self._setting_change(name)
+            case SetWindow(route):
+                return self._window_change(route)
             case AbortHandshakes() | ForgetBlackhole():
                 return None
 

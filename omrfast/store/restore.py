@@ -19,6 +19,7 @@ from omrfast.core.operations import (
     SetBackup,
     SetMetric,
     SetSetting,
+    SetWindow,
     WithdrawRoute,
 )
 from omrfast.store.changes import (
@@ -27,9 +28,11 @@ from omrfast.store.changes import (
     EndpointChange,
     RouteChange,
     SettingChange,
+    WindowChange,
     endpoint_state,
     held_copy,
     held_endpoint,
+    held_window,
     interface_names,
     same_route,
 )
@@ -93,6 +96,8 @@ def _step(change: Change, observed: Observed) -> Step | None:
             return _restore_endpoint(change, observed)
         case SettingChange():
             return _restore_setting(change, observed)
+        case WindowChange():
+            return _restore_window(change, observed)
 
 
 def _any_id(step: Step) -> bool:
@@ -132,6 +137,16 @@ def _restore_setting(change: SettingChange, observed: Observed) -> Step | None:
         return Step(change, None, f"{change.name}: is {held}, by someone else")
     text = f"{change.name} put back to {change.original}"
     return Step(change, SetSetting(change.name, change.original), text)
+
+
+def _restore_window(change: WindowChange, observed: Observed) -> Step | None:
+    held = held_window(change, observed)
+    if held is None or held[1] == change.original:
+        return None
+    what = f"initial window of route {change.route.destination} dev {change.interface}"
+    if held[1] not in change.applied:
+        return Step(change, None, f"{what}: is {held[1]}, by someone else")
+    return Step(change, SetWindow(held[0], change.original), f"{what} put back")
 
 
 def _restore_endpoint(change: EndpointChange, observed: Observed) -> Step | None:
@@ -193,7 +208,7 @@ async def restore(ledger: Ledger, actuator: Acting) -> Restored:
     changed = {
         c.original if isinstance(c, RouteChange) else c.route
         for c in ledger.changes
-        if isinstance(c, RouteChange | CopyChange)
+        if isinstance(c, RouteChange | CopyChange | WindowChange)
     }
     destinations = {route.destination for route in changed}
     observed = await actuator.observe(None, sorted(destinations))

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -130,6 +131,74 @@ def test_the_least_time_out_is_that_of_new_connections(lab, state_dir):
 
     with listening(lab):
         within(lab.router, state_dir, body)
+
+
+def routes_of(router: Namespace) -> dict[tuple[str, str], tuple[str, str]]:
+    """(metric, initial window) of default routes, by gateway and table."""
+    found = {}
+    for version in (4, 6):
+        shown = router.ip(f"-{version}", "route", "show", "table", "all", "default")
+        for line in shown.splitlines():
+            words = line.split()
+            after = dict(pairwise(words))
+            key = after["via"], after.get("table", "main")
+            found[key] = after.get("metric", "0"), after.get("initcwnd", "")
+    return found
+
+
+def first_window(router: Namespace) -> int:
+    """Congestion window of a new connection."""
+
+    def read() -> int:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM, MPTCP) as client:
+            client.settimeout(30)
+            client.connect((SERVER4, 5000))
+            words = ["ss", "-tin", f"sport = :{client.getsockname()[1]}"]
+            shown = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+            return int(re.search(r"\bcwnd:(\d+)", shown)[1])
+
+    return router.call(read)
+
+
+def test_the_initial_window_is_that_of_every_route_wherever_it_is_moved(lab, state_dir):
+    router = lab.router
+    for number in (1, 2):
+        via = ("via", f"10.77.{number}.1", "dev", f"wan{number}")
+        router.ip("route", "add", "default", *via, "table", str(100 + number))
+    router.ip("route", "add", "default", "via", "10.77.1.77", "dev", "wan1", "metric", "300",
+              "mtu", "1400", "initcwnd", "20")  # fmt: skip
+    router.ip("route", "change", "default", "via", "10.77.2.1", "dev", "wan2", "metric", "200",
+              "mtu", "1400")  # fmt: skip
+    found = router.ip("route", "show", "table", "all"), router.ip("-6", "route", "show")
+    tuned = TuningConfig(initial_window=64)
+
+    def windows():
+        return {window for _, window in routes_of(router).values()}
+
+    async def body(wish):
+        await wish(UP, UP)
+        assert await asyncio.to_thread(first_window, router) == 10
+        did = sorted(await wish(UP, UP, tuned))
+        assert did == [("one", "setting")] * 4 + [("two", "setting")] * 3
+        assert windows() == {"64"}
+        assert "mtu 1400" in router.ip("route", "show", "default", "dev", "wan2")
+        assert await asyncio.to_thread(first_window, router) == 64
+        assert await wish(UP, UP, tuned) == []
+        await wish(DOWN, UP, tuned)
+        assert int(routes_of(router)["10.77.1.1", "main"][0]) > PENALTY_DOWN
+        assert windows() == {"64"}
+        await wish(UP, UP)
+        assert (
+            router.ip("route", "show", "table", "all"),
+            router.ip("-6", "route", "show"),
+        ) == found
+        await wish(DOWN, UP, tuned)
+        assert windows() == {"64"}, "moved and tuned in one go"
+
+    with listening(lab):
+        within(router, state_dir, body)
+    assert (router.ip("route", "show", "table", "all"), router.ip("-6", "route", "show")) == found
+    assert not (state_dir / "changes.json").exists()
 
 
 def test_another_namespace_keeps_its_own(lab, state_dir):
