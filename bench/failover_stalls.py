@@ -46,7 +46,7 @@ STREAMS = {
     "bulk-up": "bulk-up",
     "bulk-down": "bulk-down",
 }
-SETTLE = {"small": 1.0, "bulk": 2.0}
+SETTLE = {"small": 2.0, "bulk": 2.0}
 WINDOW = {WITHOUT: 1.7, WITH: 1.2}
 """Seconds after the black hole; without the agent stalls of up to 1.3 s are to be seen whole."""
 
