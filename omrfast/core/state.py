@@ -281,6 +281,10 @@ class ServerRecord:
     """When it turned out to answer on no path; it is DOWN if that lasts. None: it was heard."""
     silent_since: float = NEVER
     """The first question without an answer, then."""
+    retransmitted: int = 0
+    """Segments of its open flows that were sent again, as of the last walk."""
+    doubted_at: float = NEVER
+    """When a walk last found that more was sent again, and that nothing had come of it."""
     evidence: Evidence | None = None
     """Of the present state."""
     unreachable_on: frozenset[str] = frozenset()
