@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from world import OTHER, SERVER, SimPath, World
 
-from omrfast.core.state import ServersChanged, Walked
-from omrfast.core.types import FlowSum, ServerState
+from omrfast.core.state import Evidence, ServersChanged, Walked
+from omrfast.core.transitions import enter
+from omrfast.core.types import FlowSum, PathState, ServerState
 
 
 def world() -> World:
@@ -91,3 +94,44 @@ def test_what_was_under_way_when_a_server_died_does_not_keep_it_alive() -> None:
     made.tell(Walked({"203.0.113.10": FlowSum(open=1, arrived=arrived)}))
     made.run(60.0)
     assert made.entered("vps", "down", 0.0) is not None
+
+
+def test_flows_that_only_send_again_have_their_server_asked_at_once() -> None:
+    made = World(
+        SimPath("one", gateway=True, upload=0.02, server="vps2"),
+        SimPath("two", rtt=0.080, gateway=True),
+        targets=(SERVER, OTHER),
+    )
+    made.run(20.0)
+    died = made.now
+    made.hosts["vps"].dead = True
+    made.run(0.9)
+    flows = FlowSum(open=1, retransmitted_segments=3, arrived=died)
+    made.tell(Walked({"203.0.113.10": flows}))
+    made.run(0.01)
+    for path in made.paths.values():
+        assert any(at >= died + 0.9 and key == SERVER.key for at, key in path.asked)
+    made.run(3.0)
+    assert made.entered("vps", "down", died) is not None
+    assert {*made.states("one", died), *made.states("two", died)} <= {"up"}
+
+
+def test_losses_on_the_way_to_a_server_that_is_gone_are_no_path_s_fault() -> None:
+    made = World(
+        SimPath("one", gateway=True, upload=0.02, server="vps2"),
+        SimPath("two", rtt=0.080, gateway=True),
+        targets=(SERVER, OTHER),
+    )
+    made.run(5.0)
+    made.hosts["vps"].dead = True
+    died = made.now
+    record = made.state.path("one")
+    record = enter(record, PathState.DEGRADED, "loss", died + 0.1, Evidence("loss", 0.1, 0.05))
+    others = (r for r in made.state.paths if r.config.name != "one")
+    made.state = replace(made.state, paths=(record, *others))
+    made.run(1.0)
+    made.tell(Walked({"203.0.113.10": FlowSum(retransmitted_segments=9, arrived=died - 0.1)}))
+    made.run(3.0)
+    assert made.entered("vps", "down", died) is not None
+    assert made.state.path("one").state is PathState.UP
+    assert made.state.path("one").penalty < 0.1
