@@ -11,10 +11,11 @@ BENCH ?= failover agent_cost accuracy overhead scale
 C_FILES = $(shell git ls-files '*.c' '*.h')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench lint fresh fuzz matrix clean
+.PHONY: help setup install demo test bench lint fresh fuzz matrix clean
 
 help:
 	@echo 'make setup   Debian packages, .venv, shim, BPF object; leaves $(BIN)/omrfast'
+	@echo 'make install  omrfast into /opt/omrfast, its command, its systemd unit (PREFIX, BIN, UNITS)'
 	@echo 'make demo    set-up, then the main job in a lab on this machine (two minutes)'
 	@echo 'make test    set-up, then all tests; ARGS="tests/unit -k policy" for some'
 	@echo 'make bench   the figures of the README (45 minutes); BENCH="overhead scale" for some'
@@ -29,6 +30,9 @@ setup:
 
 demo: setup
 	packaging/own-root.py $(BIN)/omrfast lab demo
+
+install: setup
+	packaging/install.sh
 
 PYTEST = packaging/own-root.py $(BIN)/python -m pytest
 # No timing counts in these, so two run side by side; the others have the machine to themselves.
