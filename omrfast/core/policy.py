@@ -155,7 +155,7 @@ def _change(state: CoreState, name: str, change: Callable[[PathRecord], PathReco
 
 def _decisions(before: CoreState, after: CoreState, now: float) -> tuple[Decision, ...]:
     paths = tuple(
-        Decision(now, new.config.name, old.state, new.state, new.reason, evidence=new.evidence)
+        _decision(old, new, now)
         for old, new in zip(before.paths, after.paths, strict=True)
         if old.state is not new.state
     )
@@ -164,6 +164,13 @@ def _decisions(before: CoreState, after: CoreState, now: float) -> tuple[Decisio
         *paths,
         *servers.decisions(before, after, now),
     )
+
+
+def _decision(old: PathRecord, new: PathRecord, now: float) -> Decision:
+    """A suspicion that came to nothing says so; the path itself says on why it is what it is."""
+    if old.suspicion is not None and old.suspicion.before is new.state:
+        return Decision(now, new.config.name, old.state, new.state, new.cleared)
+    return Decision(now, new.config.name, old.state, new.state, new.reason, evidence=new.evidence)
 
 
 # --- judgement of one path ------------------------------------------------------------------------

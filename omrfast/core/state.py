@@ -48,6 +48,9 @@ class Suspicion:
     waits_until: float | None = None
     """Its own burst is over; till then at most it waits for what other paths hear of the same
     servers."""
+    reason: str = ""
+    evidence: Evidence | None = None
+    """Of the state before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +151,8 @@ class PathRecord:
     model: PathModel = field(default_factory=PathModel)
     link_up: bool = True
     suspicion: Suspicion | None = None
+    cleared: str = ""
+    """Why the last suspicion came to nothing."""
     bad_since: float | None = None
     good_since: float | None = None
     bad_flows: int = 0

@@ -40,6 +40,8 @@ def suspect(record: PathRecord, sign: Sign, now: float) -> PathRecord:
         limit=sign.limit,
         needs_answer=sign.needs_answer,
         paused=sign.paused,
+        reason=record.reason,
+        evidence=record.evidence,
     )
     record = enter(record, _S.SUSPECT, sign.text, now, sign.evidence)
     return replace(record, suspicion=suspicion)

@@ -55,7 +55,10 @@ def enter(
     if state is _S.SUSPECT:
         return record
     record = replace(record, suspicion=None, fall=fall)
-    if returns:
+    if suspicion is not None and returns:
+        record = replace(record, cleared=reason)
+        if state is not _S.UP:  # why it is not is told on
+            record = replace(record, reason=suspicion.reason, evidence=suspicion.evidence)
         return record
     record = replace(record, admitted=False, good_since=None, bad_since=None)
     if state is _S.UP:
