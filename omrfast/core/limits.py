@@ -117,18 +117,19 @@ def wave_limit(model: PathModel) -> float:
 def quiet_limit(model: PathModel) -> float | None:
     """What arrives steadily may pause for this long; None when nothing does.
 
-    A stream of messages may leave out one. Where packets of any kind come densely
-    (acknowledgements of an upload, a download), a third of a round trip is long: only a sender
-    that is limited to a few packets a round trip (BBR's PROBE_RTT) pauses so.
+    Where messages get lost a stream of them may leave out one. Where packets of any kind come
+    densely (acknowledgements of an upload, a download), a third of a round trip is long: only a
+    sender that is limited to a few packets a round trip (BBR's PROBE_RTT) pauses so.
     """
     limits = []
     gap = steady(model.data, model.ends)
     if gap is not None:
-        limits.append(max(srtt(model) / 2, 2 * gap, 1.5 * model.data.pause) + slack(model))
+        gaps = 2 if model.loss else 1
+        limits.append(max(srtt(model) / 2, gaps * gap, model.data.pause) + slack(model))
     gap = steady(model.arrivals, model.ends)
     if gap is not None and gap <= DENSE_GAP:
         pause = max(srtt(model) / 3, DENSE * gap, model.arrivals.pause)
-        limits.append(pause + max(2 * model.rttvar, DENSE_SLACK))
+        limits.append(pause + max(model.rttvar, DENSE_SLACK))
     return min(limits, default=None)
 
 

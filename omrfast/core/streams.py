@@ -20,7 +20,7 @@ STEADY_PAUSE (questions, and answers to them, pause so); it has ended after STEA
 ENDS_FREE, ENDS_KNOWN, ENDS_MEMORY = 2, 5, 30.0
 """Where streams have ended again and again, up to ENDS_KNOWN times within ENDS_MEMORY, one has to
 last twice as long for each beyond ENDS_FREE: the next one will end, too."""
-PAUSE_HALF_LIFE = 0.5
+PAUSE_HALF_LIFE = 0.3
 """Of the memory of the longest pause: a second is enough for what pauses regularly."""
 
 

@@ -9,6 +9,7 @@ import pytest
 from world import SimPath, World
 
 from omrfast.core import limits, model, streams
+from omrfast.core.losses import Losses
 from omrfast.core.model import PathModel, observe
 from omrfast.core.types import PathCounters, Role
 
@@ -190,3 +191,38 @@ def test_the_least_rtt_of_late_forgets_sooner_than_that_of_minutes() -> None:
         state = model.probe_answered(state, 0.04 if n < 20 else 0.09, n / 10, n / 10)
     assert state.floor(20.0) == 0.04
     assert state.low(20.0) == 0.09
+
+
+def test_a_stream_of_messages_may_leave_out_none_where_none_are_lost() -> None:
+    world = two()
+    world.paths["one"].download = 0.020
+    world.run(5.0)
+    clean = world.state.path("one").model
+    limit = limits.quiet_limit(clean)
+    assert limit is not None
+    assert limit <= 0.020 + limits.LEAST_SLACK + 0.005
+    lossy = replace(clean, losses=lost(0.02))
+    allowed = limits.quiet_limit(lossy)
+    assert allowed is not None
+    assert allowed >= 0.040 + limits.LEAST_SLACK
+    world.paths["one"].dead = True
+    at = world.now
+    world.run(1.0)
+    took = world.entered("one", "down", at)
+    assert took is not None
+    assert took <= 0.110
+
+
+def lost(share: float) -> Losses:
+    """What is remembered of a path that lost so much of what left."""
+    counters, state = PathCounters(), PathModel()
+    for n in range(400):
+        counters = replace(
+            counters,
+            tx_segments=counters.tx_segments + 50,
+            retransmitted_segments=counters.retransmitted_segments + round(50 * share),
+            rx_segments=counters.rx_segments + 50,
+        )
+        state = observe(state, counters, 0.1 * n)
+    assert state.loss
+    return state.losses
