@@ -214,7 +214,7 @@ def draw(cases: Mapping[str, Mapping[str, Any]], path: Path) -> None:
         "ms",
     )
     slow = figure.add_subplot(grid[1, 0])
-    _bars(slow, connections(cases), "... slowest new one (later: 500 ms on)", "seconds", ".2f")
+    _bars(slow, connections(cases), "New connection: the slowest", "seconds", ".2f")
     slow.set_yscale("log")
     slow.set_ylim(0.1, 12)
     slow.set_yticks([0.1, 0.5, 1, 5, 10], ["0.1", "0.5", "1", "5", "10"])
