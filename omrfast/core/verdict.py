@@ -172,19 +172,18 @@ def blame_servers(
     state = replace(state, servers=servers)
     state = excuse(state, dict.fromkeys(blamed, True), now)
     heard_at = min((s.heard_at for s in state.servers if s.name in blamed), default=now)
-    paths = (_pardon(record, blamed, heard_at, now) for record in state.paths)
-    return replace(state, paths=tuple(_acquit(path, blamed, evidence, now) for path in paths))
+    paths = (_acquit(record, blamed, evidence, now) for record in state.paths)
+    return replace(state, paths=tuple(_pardon(path, blamed, heard_at, now) for path in paths))
 
 
 def _pardon(record: PathRecord, blamed: frozenset[str], heard_at: float, now: float) -> PathRecord:
     """Losses that demoted it since they were last heard were theirs: what is sent to somebody who
     is gone is sent again and again."""
-    evidence = record.evidence
-    lossy = record.state is _S.DEGRADED and evidence is not None and evidence.what == "loss"
-    if not lossy or record.since < heard_at:
+    if record.state is not _S.DEGRADED or not record.lossy or record.penalty_at < heard_at:
         return record
     who = ", ".join(sorted(blamed))
-    record = enter(record, _S.UP, f"withdrawn: {who} answers on no path", now, evidence)
+    reason = f"withdrawn: {who} answers on no path"
+    record = enter(record, _S.UP, reason, now, Evidence("answers"))
     penalty = max(0.0, damping.penalty(record, now) - 1)
     return replace(record, penalty=penalty, penalty_at=now, lossy=False)
 

@@ -128,7 +128,7 @@ def test_losses_on_the_way_to_a_server_that_is_gone_are_no_path_s_fault() -> Non
     record = made.state.path("one")
     record = enter(record, PathState.DEGRADED, "loss", died + 0.1, Evidence("loss", 0.1, 0.05))
     others = (r for r in made.state.paths if r.config.name != "one")
-    made.state = replace(made.state, paths=(record, *others))
+    made.state = replace(made.state, paths=(replace(record, lossy=True), *others))
     made.run(1.0)
     made.tell(Walked({"203.0.113.10": FlowSum(retransmitted_segments=9, arrived=died - 0.1)}))
     made.run(3.0)
