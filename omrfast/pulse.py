@@ -38,8 +38,8 @@ class Pulse:
         wished: Callable[[], None],
         failed: Callable[[BaseException], None],
     ) -> None:
-        """``collect`` is called while a path is suspect, before the counters are read: what has
-        arrived must be known before time is up. ``wished`` is called when ``wishes`` or ``aborts``
+        """``collect`` is called before the counters are read: what has arrived must be known
+        before time is up. ``wished`` is called when ``wishes`` or ``aborts``
         have changed; ``troubled`` with the local trouble after every step; ``failed`` when reading
         goes on failing."""
         self._loop = loop
@@ -78,8 +78,7 @@ class Pulse:
         """Read and step. What fails is tried again; failing on and on is told."""
         started = time.monotonic()
         try:
-            if any(record.suspicion for record in self.state.paths):
-                self._collect()
+            self._collect()
             self.take(Tick(self._read()))
             self._failures = 0
         except Exception as error:

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import functools
 import ipaddress
 import os
 import secrets
 import socket
 import time
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from omrfast.core.types import Target
@@ -58,6 +58,19 @@ def _open(path: ProbePath, version: int) -> _Channel:
     return _Channel(path, version, opened, identifier, secrets.token_bytes(8))
 
 
+def _waiting(channel: _Channel) -> Iterator[tuple[float, bytes, str]]:
+    """What lies in the socket: instant of arrival, packet, sender; 64 at most.
+
+    After ENETDOWN, when the device went, nothing: the next send() meets the same and reports it.
+    """
+    for _ in range(64):
+        try:
+            data, ancillary, _flags, sender = channel.socket.recvmsg(2048, ANCILLARY)
+        except OSError:
+            return
+        yield arrival(ancillary), data, sender[0]
+
+
 class IcmpProber:
     """A Prober; to be made and used on the loop's thread, in the network namespace to probe from.
 
@@ -96,7 +109,7 @@ class IcmpProber:
         self._drop(key)
         channel = _open(path, version)
         self._channels[key] = channel
-        self._loop.add_reader(channel.socket, functools.partial(self._readable, channel))
+        self._loop.add_reader(channel.socket, self.collect)
         return channel, True
 
     def _transmit(self, channel: _Channel, target: Target) -> int:
@@ -118,20 +131,15 @@ class IcmpProber:
         return 0
 
     def collect(self) -> None:
-        """See Collector."""
-        for channel in list(self._channels.values()):
-            self._readable(channel)
-
-    def _readable(self, channel: _Channel) -> None:
-        for _ in range(64):  # then let the loop breathe
-            try:
-                data, ancillary, _flags, sender = channel.socket.recvmsg(2048, ANCILLARY)
-            except (BlockingIOError, InterruptedError):
-                return
-            except OSError:
-                # ENETDOWN: the device went. The next send() meets the same and reports it.
-                return
-            self._received(channel, data, sender[0], arrival(ancillary))
+        """See Collector. In the order of arrival, whatever the path: paths are compared."""
+        arrived = [
+            (at, channel, data, sender)
+            for channel in self._channels.values()
+            for at, data, sender in _waiting(channel)
+        ]
+        for at, channel, data, sender in sorted(arrived, key=lambda each: each[0]):
+            if any(channel is kept for kept in self._channels.values()):
+                self._received(channel, data, sender, at)
 
     def _received(self, channel: _Channel, data: bytes, sender: str, at: float) -> None:
         answer = packet.parse(channel.family, data)
