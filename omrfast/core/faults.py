@@ -42,6 +42,10 @@ class Fault:
     words: str
     own: bool = False
     """Our own load may have made it."""
+    moments: bool = False
+    """It may rest on a single late sample: bad ones have to be read at several moments."""
+    moment: float | None = None
+    """When the newest sample was read, if it is bad itself."""
 
 
 def loss_limit(config: PathConfig) -> float:
@@ -78,7 +82,13 @@ def _rtt(record: PathRecord, others: tuple[PathRecord, ...], now: float) -> Faul
     if rtt is None or rtt <= most:
         return None
     words = f"RTT {_ms(rtt)} > {_ms(most)}"
-    return Fault(Evidence("rtt", rtt, most), words, _own(record, now))
+    return Fault(Evidence("rtt", rtt, most), words, _own(record, now), True, _late(record, most))
+
+
+def _late(record: PathRecord, most: float) -> float | None:
+    """When the newest samples were read, if they are beyond that."""
+    at, samples, total = record.model.recent[-1]
+    return at if total > most * samples else None
 
 
 def _own(record: PathRecord, now: float) -> bool:
@@ -123,14 +133,16 @@ def _rise(record: PathRecord, others: tuple[PathRecord, ...], now: float) -> Fau
     rtt, baseline = record.model.recent_rtt(now), record.model.baseline
     if rtt is None or not baseline:
         return None
-    if rtt <= max(most * baseline, baseline + RISE_LEAST):
+    usual = max(most * baseline, baseline + RISE_LEAST)
+    if rtt <= usual:
         return None
     other = better(record, others, now)
     if other is None:
         return None
     words = f"RTT {_ms(rtt)} is {rtt / baseline:.1f} times its {_ms(baseline)} (limit {most:g})"
     words += f", {other.config.name} is better"
-    return Fault(Evidence("rise", rtt / baseline, most), words, record.model.loaded(now))
+    own = record.model.loaded(now)
+    return Fault(Evidence("rise", rtt / baseline, most), words, own, True, _late(record, usual))
 
 
 def _jitter(record: PathRecord, others: tuple[PathRecord, ...], now: float) -> Fault | None:
@@ -139,7 +151,9 @@ def _jitter(record: PathRecord, others: tuple[PathRecord, ...], now: float) -> F
     if jitter <= most or record.model.recent_rtt(now) is None:
         return None
     own = record.model.loaded(now)
-    return Fault(Evidence("jitter", jitter, most), f"jitter {_ms(jitter)} > {_ms(most)}", own)
+    at, step = record.model.step
+    words = f"jitter {_ms(jitter)} > {_ms(most)}"
+    return Fault(Evidence("jitter", jitter, most), words, own, True, at if step > most else None)
 
 
 _CHECKS: tuple[Callable[[PathRecord, tuple[PathRecord, ...], float], Fault | None], ...] = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from omrfast.core import limits
+from omrfast.core import limits, suspicion
 from omrfast.core import model as measure
 from omrfast.core.asking import entry_of, note_answered, note_failed, note_unsent, set_targets
 from omrfast.core.replacing import replace
@@ -109,7 +109,7 @@ def _alive(
 
 def _on_late_reply(record: PathRecord, rtt: float, now: float) -> PathRecord:
     """The verdict was wrong: the next one waits longer."""
-    record = replace(record, late=rtt, late_at=now)
+    record = suspicion.learn_patience(record, rtt, now)
     reason = f"slow, not dead: answers in {rtt * 1e3:.0f} ms"
     return enter(record, _S.DEGRADED, reason, now, Evidence("rtt", rtt))
 

@@ -45,6 +45,8 @@ ERROR = 1e-5
 """At least; more on a path that is known to lose, up to PROBES_MOST: see burst_size()."""
 PATIENCE = 2.0
 PATIENCE_HALF_LIFE = 60.0
+PAUSE_ALIKE = 0.25
+"""Pauses of more than this share of the longest known are of its kind."""
 TELL_APART = 0.012
 """What arrives this much later than a gateway's answer is not that answer: three jiffies at
 250 Hz."""

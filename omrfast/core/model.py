@@ -54,6 +54,8 @@ class PathModel:
     rttvar: float = 0.0
     jitter: float = 0.0
     """RFC 3550's, between successive samples of one flow, over all flows."""
+    step: tuple[float, float] = (float("-inf"), 0.0)
+    """When the newest of these differences was read, and the mean of those read with it."""
     smoothed: int = 0
     """How many samples (ticks or probes) the estimate rests on; stops at SETTLED."""
     probe_min: float | None = None
@@ -170,6 +172,7 @@ def _observe_rtt(
         model,
         passive_at=now,
         jitter=step + (model.jitter - step) * (1 - JITTER_GAIN) ** samples,
+        step=(now, step),
         recent=_keep_recent(model, (now, samples, total), now),
     )
 
@@ -283,7 +286,8 @@ def probe_answered(
     model = _keep_least(_smooth(model, rtt, 0.0, 1, now), rtt, now)
     if before is not None:
         step = abs(rtt - before)
-        model = replace(model, jitter=model.jitter + JITTER_GAIN * (step - model.jitter))
+        jitter = model.jitter + JITTER_GAIN * (step - model.jitter)
+        model = replace(model, jitter=jitter, step=(now, step))
     return replace(model, recent=_keep_recent(model, (now, 1, rtt), now))
 
 

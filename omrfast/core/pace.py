@@ -36,6 +36,8 @@ def interval(record: PathRecord, cost: int, now: float) -> float:
     if record.sober in (_S.UNKNOWN, _S.FAILING) or (_is_new(record) and not lasts_long):
         wanted = limits.WATCH_PROBE_SLOW if lasts_long else limits.WATCH_PROBE
         return budget.stretch(record, wanted, cost, now)
+    if record.bad_since is not None:
+        return budget.stretch(record, limits.WATCH_PROBE, cost, now)
     return budget.stretch(record, _idle(record, cost, now), cost, now)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from omrfast.core import damping, faults, shares
+from omrfast.core import damping, faults, limits, shares
 from omrfast.core import losses as lossy
 from omrfast.core.binomial import at_least, at_most
 from omrfast.core.config import Quality, probe_budget
@@ -23,6 +23,10 @@ from omrfast.core.types import PathState
 
 _S = PathState
 
+MOMENTS = 3
+MOMENTS_SPAN = 0.5
+"""Samples beyond a limit must be read at so many moments, over this share of ``hold``: a single
+late one tells of a pause, of the path, of the server or of this machine."""
 PROVEN = 0.01
 """A path is no longer lossy when one at the limit would look as good less often than this."""
 BLOAT_HOLD = 5.0
@@ -64,7 +68,7 @@ def judge(record: PathRecord, others: Iterable[PathRecord], now: float) -> PathR
     fault = faults.find(record, others, now)
     if fault is not None:
         return _on_fault(record, fault, others, now)
-    record = replace(record, bad_since=None)
+    record = replace(record, bad_since=None, bad_moments=())
     if record.state is _S.UP:
         return _watch(record, now)
     return _recover(record, others, now)
@@ -81,11 +85,14 @@ def _on_fault(
         counters = record.model.counters
         record = replace(record, bad_flows=counters.flows_opened if counters else 0)
     since = min(sign_at, now if record.bad_since is None else record.bad_since)
-    record = replace(record, bad_since=since, good_since=None)
+    record = replace(_note(record, fault), bad_since=since, good_since=None)
+    shown = _shown(record, fault)
     if record.state is _S.DEGRADED:
-        if now - since >= record.config.quality.hold:
+        if now - since >= record.config.quality.hold and shown:
             record = replace(record, late=0.0)  # slow for good, and not in pauses: SRTT knows
         return replace(record, lossy=record.lossy or fault.evidence.what == "loss")
+    if not shown:
+        return replace(record, next_probe=min(record.next_probe, now + limits.WATCH_PROBE))
     if now - since < record.config.quality.hold:
         return record
     if fault.own and not _hurts(record, others, now):
@@ -96,6 +103,24 @@ def _on_fault(
         reason += ", by our own load, and new connections wait"
     record = enter(record, _S.DEGRADED, reason, now, evidence)
     return replace(record, lossy=fault.evidence.what == "loss", watches=0)
+
+
+def _note(record: PathRecord, fault: Fault) -> PathRecord:
+    """The moments at which bad samples were read since it is bad."""
+    what, moments = fault.evidence.what, record.bad_moments
+    if what != record.bad_what and not {what, record.bad_what} <= {"rtt", "rise"}:
+        moments = ()
+    if fault.moment is not None and fault.moment not in moments:
+        moments = (*moments[: MOMENTS - 1], fault.moment)
+    return replace(record, bad_moments=moments, bad_what=what)
+
+
+def _shown(record: PathRecord, fault: Fault) -> bool:
+    moments = record.bad_moments
+    if not fault.moments:
+        return True
+    span = MOMENTS_SPAN * record.config.quality.hold
+    return len(moments) >= MOMENTS and moments[-1] - moments[0] >= span
 
 
 def _hurts(record: PathRecord, others: tuple[PathRecord, ...], now: float) -> bool:

@@ -48,6 +48,8 @@ class Suspicion:
     waits_until: float | None = None
     """Its own burst is over; till then at most it waits for what other paths hear of the same
     servers."""
+    plain: float = 0.0
+    """Seconds of silence that would be proof if the path had not paused before."""
     reason: str = ""
     evidence: Evidence | None = None
     """Of the state before."""
@@ -154,6 +156,11 @@ class PathRecord:
     cleared: str = ""
     """Why the last suspicion came to nothing."""
     bad_since: float | None = None
+    bad_moments: tuple[float, ...] = ()
+    """When samples were read since then that were bad themselves: the first, the second, the
+    last."""
+    bad_what: str = ""
+    """Evidence.what of them."""
     good_since: float | None = None
     bad_flows: int = 0
     """Flows opened on it before bad_since."""

@@ -21,6 +21,7 @@ _S = PathState
 def suspect(record: PathRecord, sign: Sign, now: float) -> PathRecord:
     """The burst begins now; its silence is proof after the time that an answer may take."""
     patience = limits.patience(record.late, now - record.late_at)
+    plain = limits.proof_limit(record.model, answers=record.answers, patience=0.0)
     proof = limits.proof_limit(record.model, answers=record.answers, patience=patience)
     probes = limits.burst_size(record.model)
     if probes > limits.PROBES_PER_BURST:
@@ -40,6 +41,7 @@ def suspect(record: PathRecord, sign: Sign, now: float) -> PathRecord:
         limit=sign.limit,
         needs_answer=sign.needs_answer,
         paused=sign.paused,
+        plain=plain,
         reason=record.reason,
         evidence=record.evidence,
     )
@@ -97,6 +99,18 @@ def clear(record: PathRecord, reason: str, now: float) -> PathRecord:
     return enter(record, suspicion.before, reason, now)
 
 
+def learn_patience(record: PathRecord, waited: float, now: float) -> PathRecord:
+    """It paused for so long and was not dead: the next verdict waits longer than that.
+
+    Of a pause one sees the end only, from wherever the question fell in it: a much shorter one
+    keeps what is known from fading.
+    """
+    known = record.late
+    if waited < known * limits.PAUSE_ALIKE:
+        known = limits.patience(known, now - record.late_at) / limits.PATIENCE
+    return replace(record, late=max(waited, known), late_at=now)
+
+
 def _false_alarm(record: PathRecord, suspicion: Suspicion, now: float) -> PathRecord:
     alarms = record.alarms + 1 if now - record.alarm_at < limits.ALARM_MEMORY else 1
     if record.tcp_at <= suspicion.since:
@@ -109,4 +123,7 @@ def _false_alarm(record: PathRecord, suspicion: Suspicion, now: float) -> PathRe
         calm_until=now + limits.calm(record.model, alarms, brief=brief),
         unsampled=0,
     )
+    waited = record.heard - suspicion.since
+    if record.late and waited > suspicion.plain:
+        record = learn_patience(record, waited, now)
     return clear(record, f"alive after all ({suspicion.sign})", now)

@@ -60,7 +60,7 @@ def enter(
         if state is not _S.UP:  # why it is not is told on
             record = replace(record, reason=suspicion.reason, evidence=suspicion.evidence)
         return record
-    record = replace(record, admitted=False, good_since=None, bad_since=None)
+    record = replace(record, admitted=False, good_since=None, bad_since=None, bad_moments=())
     if state is _S.UP:
         record = replace(record, clean_since=now)
     if charged:

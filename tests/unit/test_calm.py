@@ -3,7 +3,14 @@
 
 from __future__ import annotations
 
+import random
+
+import pytest
+from rough import RoughPath, RoughWorld
 from test_quality import rough, start, two
+
+from omrfast.core.config import Quality
+from omrfast.core.types import PathState
 
 
 def test_a_false_alarm_leaves_why_a_path_is_degraded() -> None:
@@ -25,3 +32,56 @@ def test_a_false_alarm_leaves_why_a_path_is_degraded() -> None:
     after = world.state.path("one")
     assert (after.reason, after.evidence) == (before.reason, before.evidence)
     assert "alive after all" not in after.reason
+
+
+def test_a_radio_that_pauses_under_requests_is_met_with_patience() -> None:
+    world = two()
+    world.requests(0.2)
+    world.run(10.0)
+    at, chance = world.now, random.Random(5)
+    for _ in range(8):
+        world.paths["one"].paused_until = world.now + chance.uniform(0.20, 0.29)
+        world.run(19.0 + 2 * chance.random())
+    assert world.states("one", at).count("down") <= 2, "at first it could be dead"
+    assert world.state.path("one").state is PathState.UP
+
+
+def test_patience_does_not_slow_the_first_black_hole() -> None:
+    world = two()
+    start(world, "requests")
+    rough(world).dead = True
+    at = world.now
+    world.run(1.0)
+    took = world.entered("one", "down", at)
+    assert took is not None
+    assert took < 0.2
+
+
+@pytest.mark.parametrize("pause", [0.3, 0.5, 0.7, 1.0, 2.0, 3.0])
+def test_a_server_that_pauses_demotes_no_path(pause: float) -> None:
+    world = RoughWorld(
+        RoughPath("one", gateway=True), RoughPath("two", rtt=0.080, gateway=True, upload=0.5)
+    )
+    world.run(3.0)
+    world.requests(0.2)
+    world.requests(0.31)
+    world.run(10.0)
+    at = world.now
+    world.hosts["vps"].paused_until = world.now + pause
+    world.run(10.0)
+    assert {*world.states("one", at), *world.states("two", at)} <= {"up"}
+
+
+@pytest.mark.parametrize("interval", [None, 0.2, 0.5])
+def test_one_path_that_is_slow_for_good_is_demoted(interval: float | None) -> None:
+    world = two(quality=Quality(recover_after=5.0))
+    rough(world).rtt = 0.160
+    if interval is not None:
+        world.requests(interval)
+    world.run(30.0)
+    at = world.now
+    rough(world).rtt = 0.300  # an answer comes before it would count as dead
+    world.run(15.0)
+    took = world.entered("one", "degraded", at)
+    assert took is not None
+    assert interval is None or took < 2.0
