@@ -33,6 +33,8 @@ BLOAT_HOLD = 5.0
 BLOAT_FLOWS = 3
 """A queue of our own making hurts others when it lasts so long, and so many flows were opened on
 the path meanwhile, whose handshakes waited in it, although another path is better."""
+BLOAT_AGAIN = 600.0
+"""But the queue is there again as soon as the path is: no second time in so many seconds."""
 WATCH = 1.5
 WATCH_LOOK = 0.6
 WATCH_MOST = 100
@@ -101,6 +103,7 @@ def _on_fault(
     reason = f"{fault.words} for {(now - since) * 1e3:.0f} ms"
     if fault.own:
         reason += ", by our own load, and new connections wait"
+        record = replace(record, bloated_at=now)
     record = enter(record, _S.DEGRADED, reason, now, evidence)
     return replace(record, lossy=fault.evidence.what == "loss", watches=0)
 
@@ -127,6 +130,8 @@ def _hurts(record: PathRecord, others: tuple[PathRecord, ...], now: float) -> bo
     """Others suffer from the queue that our own load makes, and need not."""
     counters = record.model.counters
     if record.bad_since is None or counters is None or now - record.bad_since < BLOAT_HOLD:
+        return False
+    if now - record.bloated_at < BLOAT_AGAIN:
         return False
     opened = counters.flows_opened - record.bad_flows
     return opened >= BLOAT_FLOWS and faults.better(record, others, now) is not None

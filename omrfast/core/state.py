@@ -164,6 +164,8 @@ class PathRecord:
     good_since: float | None = None
     bad_flows: int = 0
     """Flows opened on it before bad_since."""
+    bloated_at: float = NEVER
+    """When it was last demoted for a queue of our own making."""
     good_mark: tuple[int, int] = (0, 0)
     """Crossings and losses (model.losses) before good_since."""
     lossy: bool = False

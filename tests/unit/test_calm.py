@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 from rough import RoughPath, RoughWorld
@@ -85,3 +86,24 @@ def test_one_path_that_is_slow_for_good_is_demoted(interval: float | None) -> No
     took = world.entered("one", "degraded", at)
     assert took is not None
     assert interval is None or took < 2.0
+
+
+def test_a_queue_of_our_own_making_does_not_flap() -> None:
+    world = two(buffer=1e6, capacity=2.5e6)
+    start(world, "requests")
+    began = world.now
+
+    def connection() -> None:
+        path = rough(world)
+        path.counters = replace(path.counters, flows_opened=path.counters.flows_opened + 1)
+        world.at(0.5, connection)
+
+    connection()
+    for _ in range(6):
+        world.bulk("one", lambda now: 2.8e6)
+        world.run(10.0)
+        world.bulk("one", None)
+        world.run(10.0)
+    own = [d for d in world.decisions if d.at > began and "our own load" in d.reason]
+    assert len(own) == 1
+    assert world.states("one", began) == ["degraded", "up"]
