@@ -33,10 +33,11 @@ def _from_as_built(here: Site) -> Iterator[None]:
     yield from fresh(here)
 
 
-def blameless(here: Site) -> bool:
+def assert_blameless(here: Site) -> None:
     """No path was given up since the mark, and the router is as built."""
-    decided = [state for name in here.names for state in here.decided(name)]
-    return GIVEN_UP.isdisjoint(decided) and here.router.found() == here.as_built
+    for name in here.names:
+        assert GIVEN_UP.isdisjoint(here.decided(name)), here.reasons(name)
+    here.until_as_built()
 
 
 @pytest.mark.parametrize("fault", [faults.SERVER_DEAD, faults.SERVER_OFF])
@@ -49,7 +50,7 @@ def test_a_dead_server_costs_no_path(here: Site, fault: Fault) -> None:
             goes_on(other, "the other server is served")
         here.until_server("vps1", "up")
         goes_on(stream, "it is served again")
-    assert blameless(here), [here.reasons(name) for name in here.names]
+    assert_blameless(here)
     assert here.decided("vps1") == ["down", "up"]
     assert here.decided("vps2") == []
     assert "vps1" in omrfast(here, "events")
@@ -63,7 +64,7 @@ def test_a_server_that_stands_still_for_a_moment_costs_no_path(here: Site) -> No
                 time.sleep(0.7)  # the length of the pause
             goes_on(stream, "it goes on", 5000)
         here.until_server("vps1", "up")
-    assert blameless(here), [here.reasons(name) for name in here.names]
+    assert_blameless(here)
 
 
 def test_a_service_that_works_nowhere_is_not_the_paths_fault(here: Site) -> None:
@@ -73,7 +74,7 @@ def test_a_service_that_works_nowhere_is_not_the_paths_fault(here: Site) -> None
             here.until_server("vps1", "failing", timeout=90)
         here.until_server("vps1", "up", timeout=90)
         goes_on(stream, "traffic again")
-    assert blameless(here), [here.reasons(name) for name in here.names]
+    assert_blameless(here)
 
 
 def test_everything_silent_at_once_is_local_trouble_and_the_last_path_stays(here: Site) -> None:
