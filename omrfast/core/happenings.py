@@ -10,7 +10,7 @@ from omrfast.core import model as measure
 from omrfast.core.asking import entry_of, note_answered, note_failed, note_unsent, set_targets
 from omrfast.core.replacing import replace
 from omrfast.core.state import NEVER, Evidence, PathRecord, ProbeFailed, ProbeReply
-from omrfast.core.transitions import GIVEN_UP, enter
+from omrfast.core.transitions import GIVEN_UP, enter, restore
 from omrfast.core.types import Origin, PathCounters, PathState, ProbeKind, RttTail, Target
 
 _S = PathState
@@ -79,11 +79,18 @@ def on_targets(record: PathRecord, targets: Iterable[Target], now: float) -> Pat
     return replace(record, next_probe=now) if first and record.targets else record
 
 
-def on_reply(record: PathRecord, event: ProbeReply, now: float) -> PathRecord:
+def on_reply(
+    record: PathRecord, event: ProbeReply, now: float, *, shared: bool = False
+) -> PathRecord:
+    """``shared``: every path went silent when this one did."""
     entry = entry_of(record, event.target)
     if entry is None:
         return record  # of somebody who is not asked any more
     record = note_answered(record, event.target, event.rtt, event.at, now)
+    late = record.state in GIVEN_UP and event.at - event.rtt < record.since
+    if shared and late and entry.burstable and record.link_up and record.fall is not None:
+        reason = f"withdrawn: all paths paused at once, answers in {event.rtt * 1e3:.0f} ms"
+        return restore(record, reason, now, Evidence("rtt", event.rtt))
     return _alive(record, entry.target.origin, event.rtt, event.at, now)
 
 

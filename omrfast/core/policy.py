@@ -114,7 +114,8 @@ def _take(state: CoreState, event: Event, now: float) -> CoreState:
         case ServersChanged(named, quorum):
             return replace(servers.sync(state, named, now), quorum=quorum)
         case ProbeReply(path):
-            return _change(state, path, lambda r: on_reply(r, event, now))
+            shared = trouble.lately(state, now)
+            return _change(state, path, lambda r: on_reply(r, event, now, shared=shared))
         case ProbeFailed(path):
             return _change(state, path, lambda r: on_failure(r, event, now))
         case PathProof(path, text):

@@ -26,3 +26,9 @@ def judge(state: CoreState, now: float) -> CoreState:
         for record in state.paths
     )
     return replace(state, paths=paths, trouble=f"{words}: local trouble", trouble_since=now)
+
+
+def lately(state: CoreState, now: float) -> bool:
+    """Every path is silent, or was a moment ago: late answers tell of what they share."""
+    ended = state.trouble_since > 0 and now - state.trouble_since < limits.AT_ONCE
+    return state.trouble is not None or ended

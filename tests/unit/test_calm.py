@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 from rough import RoughPath, RoughWorld
 from test_quality import rough, start, two
+from world import SimPath
 
 from omrfast.core.config import Quality
 from omrfast.core.types import PathState
@@ -107,3 +108,65 @@ def test_a_queue_of_our_own_making_does_not_flap() -> None:
     own = [d for d in world.decisions if d.at > began and "our own load" in d.reason]
     assert len(own) == 1
     assert world.states("one", began) == ["degraded", "up"]
+
+
+class Flows(RoughWorld):
+    """RTT samples belong in turn to one of sixteen flows, each of which counts its own steps."""
+
+    def __init__(self, *paths: RoughPath) -> None:
+        self.last: dict[tuple[str, int], float] = {}
+        self.turn = 0
+        super().__init__(*paths)
+
+    def _arrive(self, path: SimPath, **more: float) -> None:
+        if "rtt_sum" in more:
+            self.turn += 1
+            flow, rtt = (path.name, self.turn // 2 % 16), more["rtt_sum"]
+            more["rtt_step_sum"] = abs(rtt - self.last.get(flow, rtt))
+            self.last[flow] = rtt
+        super()._arrive(path, **more)
+
+
+def many_flows() -> Flows:
+    world = Flows(
+        RoughPath("one", gateway=True, upload=0.03),
+        RoughPath("two", rtt=0.080, gateway=True, upload=0.03),
+    )
+    world.run(15.0)
+    return world
+
+
+@pytest.mark.parametrize("pause", [0.5, 0.9, 2.0])
+def test_delays_that_all_paths_share_are_the_server_s(pause: float) -> None:
+    world = many_flows()
+    at = world.now
+    world.hosts["vps"].paused_until = world.now + pause
+    world.run(10.0)
+    assert {*world.states("one", at), *world.states("two", at)} <= {"up"}
+
+
+def test_jitter_of_one_path_is_its_own() -> None:
+    world = many_flows()
+    at = world.now
+    chance = random.Random(3)
+    for _ in range(100):
+        rough(world).rtt = chance.choice((0.040, 0.400))
+        world.run(0.06)
+    took = world.entered("one", "degraded", at)
+    assert took is not None
+    assert took < 2.5
+    assert world.states("two", at) == []
+
+
+@pytest.mark.parametrize("pause", [0.2, 0.3, 0.5])
+def test_a_pause_of_all_paths_leaves_none_degraded(pause: float) -> None:
+    """Where no gateway answers that would show that the paths live."""
+    world = RoughWorld(RoughPath("one", upload=0.03), RoughPath("two", rtt=0.080, upload=0.03))
+    world.run(10.0)
+    at = world.now
+    world.hosts["vps"].paused_until = world.now + pause
+    world.run(10.0)
+    for name in ("one", "two"):
+        assert world.states(name, at) == ["down", "up"]
+        assert world.entered(name, "up", at + 0.1) is not None
+        assert world.state.path(name).penalty == 0
