@@ -70,6 +70,11 @@ class Load:
     """When it last made it rise."""
 
 
+def uploads(load: Load) -> bool:
+    """Whether, of late, more left than arrived, and enough for it to lie in queues."""
+    return any(step.tx > max(step.rx, LEAST) for step in load.recent)
+
+
 def observe(load: Load, counters: PathCounters, floor: float | None, now: float) -> Load:
     """Take in the counters; ``floor``: the least RTT of late."""
     elapsed = now - load.at

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from omrfast.core import limits, quality
+from omrfast.core.load import uploads
 from omrfast.core.replacing import replace
 from omrfast.core.state import CoreState, Front, PathRecord, Wish
 from omrfast.core.types import PathState, Role
@@ -80,8 +81,13 @@ def _heeded(paths: tuple[PathRecord, ...], now: float) -> tuple[PathRecord, ...]
 
 def _repeats(dead: PathRecord, paths: list[PathRecord], now: float) -> int:
     """How many more REMOVE_ADDR than one: so many that all of them are lost with odds of
-    LOST_ALL at most, on the worst of the paths that they may take."""
-    if now - dead.since > TELL:
+    LOST_ALL at most, on the worst of the paths that they may take.
+
+    None while we send much: with the subflow that a repetition opens and closes the kernel sends
+    all again that no DATA_ACK has covered (__mptcp_retransmit_pending_data), and a bulk upload
+    stalls for another 60 to 170 ms; and it is the peer's data that waits for a lost REMOVE_ADDR.
+    """
+    if now - dead.since > TELL or any(uploads(record.model.load) for record in (dead, *paths)):
         return 0
     losses = (record.model.loss for record in paths if _sober(record) not in _UNHEARD)
     lost = min(1.0, LOST_FACTOR * max((loss for loss in losses if loss), default=0.0))

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omrfast.core.config import PathConfig
+from omrfast.core.load import Load, Rate
 from omrfast.core.model import PathModel, observe
 from omrfast.core.state import CoreState, Override, PathRecord, Suspicion, Wish
 from omrfast.core.types import PathCounters, PathState, Role
@@ -176,6 +177,14 @@ def test_a_removal_is_repeated_as_the_surviving_paths_lose(
     assert wished(replace(dead, since=NOW - 10), good) == (GONE, UP), "then it knows by itself"
     dying = replace(path("three", _S.DOWN), model=losing(0.9))
     assert wished(dead, good, dying)[0].repeat == repeats, "over the dead nothing is told"
+
+
+@pytest.mark.parametrize(("tx", "rx", "repeats"), [(2e6, 1e5, 0), (1e5, 2e6, 1), (2e4, 1e3, 1)])
+def test_no_removal_is_repeated_into_an_upload(tx: float, rx: float, repeats: int) -> None:
+    model = losing(0.04)
+    busy = replace(model, load=Load(recent=(Rate(NOW - 0.2, tx, rx, 0.08),)))
+    dead = path("one", _S.DOWN, since=NOW - 0.1)
+    assert wished(dead, replace(path("two"), model=busy))[0].repeat == repeats
 
 
 # --- the least bad one ----------------------------------------------------------------------------
