@@ -18,7 +18,7 @@ help:
 	@echo 'make install  omrfast into /opt/omrfast, its command, its systemd unit (PREFIX, BIN, UNITS)'
 	@echo 'make demo    set-up, then the main job in a lab on this machine (two minutes)'
 	@echo 'make test    set-up, then all tests; ARGS="tests/unit -k policy" for some'
-	@echo 'make bench   the figures of the README (45 minutes); BENCH="overhead scale" for some'
+	@echo 'make bench   the figures of the README (80 minutes); BENCH="overhead scale" for some'
 	@echo 'make fuzz    the packet parser and data path under ASan and UBSan (ten minutes, or FUZZ_SECONDS)'
 	@echo 'make lint    ruff, mypy, clang-format'
 	@echo 'make fresh   make demo and make test in a fresh Debian 12 tree (debootstrap, chroot)'
