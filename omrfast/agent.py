@@ -17,8 +17,9 @@ from omrfast.act import watch
 from omrfast.act.apply import Actuator
 from omrfast.act.errors import ActionError
 from omrfast.core.config import Config, ConfigError
+from omrfast.core.events import ServersChanged, Walked
 from omrfast.core.operations import Observed
-from omrfast.core.state import CoreState, ServersChanged, Walked
+from omrfast.core.state import CoreState
 from omrfast.core.views import FlowView, Snapshot
 from omrfast.dataplane.loader import open_dataplane
 from omrfast.exclusive import NamespaceLock

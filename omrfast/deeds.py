@@ -16,7 +16,7 @@ from omrfast.act.words import describe, kind_of
 from omrfast.blackhole import Blackhole
 from omrfast.core.cause import Cause
 from omrfast.core.operations import AbortHandshakes, ForgetBlackhole, Operation
-from omrfast.core.state import Wish
+from omrfast.core.outcome import Wish
 from omrfast.core.views import ActionView
 from omrfast.marking import Marking
 from omrfast.store.ledger import Ledger

@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from omrfast.act.errors import ActionError
 from omrfast.act.sockets import Unmarked
 from omrfast.core.operations import AddEndpoint, Endpoint, Operation, SetBackup
-from omrfast.core.state import Wish
+from omrfast.core.outcome import Wish
 from omrfast.telling import Repeat
 
 FIRST = 0.05

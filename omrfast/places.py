@@ -9,9 +9,10 @@ from dataclasses import replace
 
 from omrfast.core.config import Config, PathConfig
 from omrfast.core.discover import bind, discover, gateways
+from omrfast.core.events import LinkChanged, PathProof
 from omrfast.core.operations import Observed
+from omrfast.core.outcome import Wish
 from omrfast.core.plan import Binding
-from omrfast.core.state import LinkChanged, PathProof, Wish
 from omrfast.core.types import Role
 
 log = logging.getLogger(__name__)

@@ -12,9 +12,10 @@ from dataclasses import replace
 
 from omrfast.core.config import Config
 from omrfast.core.discover import gateways
+from omrfast.core.events import ProbeFailed, ProbeReply, TargetsChanged
 from omrfast.core.operations import Observed
+from omrfast.core.outcome import ProbeOrder
 from omrfast.core.plan import Binding
-from omrfast.core.state import ProbeFailed, ProbeOrder, ProbeReply, TargetsChanged
 from omrfast.core.targets import available
 from omrfast.core.types import ProbeKind, Target
 from omrfast.probe.base import Collector, ProbeListener, ProbePath, Prober

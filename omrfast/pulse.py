@@ -10,7 +10,9 @@ from collections.abc import Callable, Mapping
 
 from omrfast.core import policy
 from omrfast.core.config import PathConfig
-from omrfast.core.state import CoreState, Decision, Event, PathRecord, ProbeOrder, Tick, Wish
+from omrfast.core.events import Event, Tick
+from omrfast.core.outcome import Decision, ProbeOrder, Wish
+from omrfast.core.state import CoreState, PathRecord
 from omrfast.core.types import PathCounters
 from omrfast.store.journal import Recorder
 

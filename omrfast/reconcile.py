@@ -23,10 +23,10 @@ from omrfast.core.cause import Cause
 from omrfast.core.config import PathConfig, TuningConfig
 from omrfast.core.expect import expected
 from omrfast.core.operations import DeleteEndpoint, Observed, Operation
+from omrfast.core.outcome import Wish
 from omrfast.core.plan import Baseline, Binding, comes_back, learn, plan
 from omrfast.core.routing import route_key
 from omrfast.core.settings import missing, setting_operations, window_operations
-from omrfast.core.state import Wish
 from omrfast.core.views import ActionView
 from omrfast.deeds import Complaint, Deeds, Step
 from omrfast.store.changes import EndpointChange, RouteChange, SettingChange, WindowChange

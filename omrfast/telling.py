@@ -25,7 +25,7 @@ from omrfast.core.operations import (
     Operation,
     SetBackup,
 )
-from omrfast.core.state import Wish
+from omrfast.core.outcome import Wish
 
 FIRST = 0.05
 """Seconds from a removal to its first repetition; then twice as long each time."""

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 
 from omrfast.cli.common import FINE, Subparsers, add_json, print_json, run_dir
-from omrfast.core.document import duration
 from omrfast.core.types import Role
+from omrfast.core.values import duration
 from omrfast.core.words import span
 
 _DESCRIPTION = """Say what a path is to be, whatever is measured: up (carries traffic), backup

@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from omrfast.core.state import Decision, PathRecord
+from omrfast.core.outcome import Decision
+from omrfast.core.state import PathRecord
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,11 @@ Pure; omrfast/configfile.py reads the file.
 from __future__ import annotations
 
 import difflib
-import ipaddress
-import re
 import tomllib
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
+from omrfast.core import values as read
 from omrfast.core.config import (
     MAX_SERVER_ADDRESSES,
     AgentConfig,
@@ -31,189 +29,53 @@ from omrfast.core.config import (
 from omrfast.core.replacing import replace
 from omrfast.core.types import Objective, ProbeKind, Role
 
-_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|s|m|h)")
-_PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|KB|MB|GB)")
-_SIZES = {"B": 1, "KB": 1_000, "MB": 1_000_000, "GB": 1_000_000_000}
-_IFNAMSIZ = 16
-
-
-def duration(value: object) -> float:
-    """Seconds of a text such as "250ms". Raises ValueError, whose text says what to write."""
-    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
-    if match is None or float(match[1]) == 0:
-        raise ValueError('a duration above 0 with its unit, such as "250ms" or "5s"')
-    return float(match[1]) * _UNITS[match[2]]
-
-
-def _ratio(value: object) -> float:
-    match = _PERCENT.fullmatch(value) if isinstance(value, str) else None
-    if match is None or not 0 < float(match[1]) <= 100:
-        raise ValueError('a percentage above 0, such as "5%"')
-    return float(match[1]) / 100
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str) or not value:
-        raise ValueError("a text in quotes")
-    return value
-
-
-def _name(value: object) -> str:
-    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}", value):
-        raise ValueError("a name of up to 32 letters, digits, and . _ -")
-    return value
-
-
-def _interface(value: object) -> str:
-    if not isinstance(value, str) or not 0 < len(value) < _IFNAMSIZ or re.search(r"[\s/]", value):
-        raise ValueError('the name of a network device, such as "eth0"')
-    return value
-
-
-def _directory(value: object) -> str:
-    if not isinstance(value, str) or not value.startswith("/"):
-        raise ValueError('an absolute path, such as "/run/omrfast"')
-    return value.rstrip("/") or "/"
-
-
-def _address(value: object) -> str:
-    try:
-        return str(ipaddress.ip_address(value if isinstance(value, str) else ""))
-    except ValueError:
-        raise ValueError('an IP address, such as "192.0.2.10"') from None
-
-
-def _addresses(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list) or not value:
-        raise ValueError('a list of IP addresses, such as ["203.0.113.10"]')
-    return tuple(_address(item) for item in value)
-
-
-def _integer(least: int, most: int) -> Callable[[object], int]:
-    def read(value: object) -> int:
-        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-            raise ValueError(f"a whole number from {least} to {most}")
-        return value
-
-    return read
-
-
-def _choice(*words: str) -> Callable[[object], str]:
-    def read(value: object) -> str:
-        if value not in words:
-            raise ValueError("one of " + ", ".join(f'"{word}"' for word in words))
-        return str(value)
-
-    return read
-
-
-def _listen(value: object) -> str:
-    if value == "":
-        return ""
-    try:
-        return _host_port(value)
-    except ValueError:
-        raise ValueError(
-            'an IP address and a port, such as "127.0.0.1:9477", or "" for none'
-        ) from None
-
-
-def _host_port(value: object) -> str:
-    match = re.fullmatch(r"(.+):(\d+)", value) if isinstance(value, str) else None
-    if match is None or not 0 < int(match[2]) < 65536:
-        raise ValueError('"address:port", such as "192.0.2.1:443" or "[2001:db8::1]:443"')
-    _address(match[1].strip("[]"))
-    return match[0]
-
-
-def _url(scheme: str) -> Callable[[object], str]:
-    def read(value: object) -> str:
-        wanted = f'a URL, such as "{scheme}://example.net/check"'
-        pattern = rf"{scheme}://[^\s/?#]+[^\s]*"
-        if not isinstance(value, str) or not re.fullmatch(pattern, value):
-            raise ValueError(wanted)
-        try:
-            parts = urlsplit(value)
-            port = parts.port
-        except ValueError:  # a port or an address that is none
-            raise ValueError(wanted) from None
-        if not parts.hostname or parts.username is not None or port == 0:
-            raise ValueError(f"{wanted}, with a host and without a password")
-        return value
-
-    return read
-
-
-def _domain(value: object) -> str:
-    label = r"[A-Za-z0-9_-]{1,63}"
-    if not isinstance(value, str) or not re.fullmatch(rf"\.|({label}\.)*{label}\.?", value):
-        raise ValueError('a domain name, such as "example.net", or "." for the root')
-    return value
-
-
-def _size(value: object) -> int:
-    match = _SIZE.fullmatch(value) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError('a size with its unit, such as "512KB" or "5MB", or "0B"')
-    return round(float(match[1]) * _SIZES[match[2]])
-
-
-def _factor(least: float, most: float) -> Callable[[object], float]:
-    def read(value: object) -> float:
-        if not isinstance(value, int | float) or isinstance(value, bool):
-            raise ValueError(f"a number from {least:g} to {most:g}")
-        if not least <= value <= most:
-            raise ValueError(f"a number from {least:g} to {most:g}")
-        return float(value)
-
-    return read
-
-
 _Readers = Mapping[str, Callable[[object], Any]]
 
 _AGENT: _Readers = {
-    "loader": _choice("auto", "prebuilt", "bcc"),
-    "ingress": _choice("auto", "tc", "xdp"),
-    "run_dir": _directory,
-    "state_dir": _directory,
-    "flows": _integer(1_024, 4_194_304),
-    "objective": _choice(*Objective),
-    "quorum": _ratio,
+    "loader": read.choice("auto", "prebuilt", "bcc"),
+    "ingress": read.choice("auto", "tc", "xdp"),
+    "run_dir": read.directory,
+    "state_dir": read.directory,
+    "flows": read.integer(1_024, 4_194_304),
+    "objective": read.choice(*Objective),
+    "quorum": read.ratio,
 }
 _QUALITY: _Readers = {
-    "max_rtt": duration,
-    "max_p99": duration,
-    "max_rise": _factor(1.1, 1000),
-    "max_loss": _ratio,
-    "max_jitter": duration,
-    "hold": duration,
-    "recover_after": duration,
-    "half_life": duration,
+    "max_rtt": read.duration,
+    "max_p99": read.duration,
+    "max_rise": read.factor(1.1, 1000),
+    "max_loss": read.ratio,
+    "max_jitter": read.duration,
+    "hold": read.duration,
+    "recover_after": read.duration,
+    "half_life": read.duration,
 }
 _PATH: _Readers = {
-    "name": _name,
-    "interface": _interface,
-    "address": _address,
-    "role": _choice(*Role),
-    "metric": _integer(1, 9_999),
-    "objective": _choice(*Objective),
-    "probe_interval": duration,
-    "probe_budget": _size,
+    "name": read.name,
+    "interface": read.interface,
+    "address": read.address,
+    "role": read.choice(*Role),
+    "metric": read.integer(1, 9_999),
+    "objective": read.choice(*Objective),
+    "probe_interval": read.duration,
+    "probe_budget": read.size,
     **_QUALITY,
 }
-_SERVER: _Readers = {"name": _name, "addresses": _addresses, "port": _integer(1, 65_535)}
+_SERVER: _Readers = {
+    "name": read.name,
+    "addresses": read.addresses,
+    "port": read.integer(1, 65_535),
+}
 _PROBE: _Readers = {
-    "name": _name,
-    "kind": _choice(*ProbeKind),
-    "target": _text,
-    "interval": duration,
-    "timeout": duration,
-    "weight": _factor(0.01, 100),
-    "expect_status": _integer(100, 599),
-    "expect_text": _text,
-    "query": _domain,
+    "name": read.name,
+    "kind": read.choice(*ProbeKind),
+    "target": read.text,
+    "interval": read.duration,
+    "timeout": read.duration,
+    "weight": read.factor(0.01, 100),
+    "expect_status": read.integer(100, 599),
+    "expect_text": read.text,
+    "query": read.domain,
 }
 _PROBE_KEYS = {
     "expect_status": (ProbeKind.HTTP, ProbeKind.HTTPS),
@@ -222,20 +84,20 @@ _PROBE_KEYS = {
 }
 """Keys that only some kinds have."""
 _PROBE_TARGETS: Mapping[ProbeKind, Callable[[object], str]] = {
-    ProbeKind.ICMP: _address,
-    ProbeKind.DNS: _address,
-    ProbeKind.TCP: _host_port,
-    ProbeKind.HTTP: _url("http"),
-    ProbeKind.HTTPS: _url("https"),
+    ProbeKind.ICMP: read.address,
+    ProbeKind.DNS: read.address,
+    ProbeKind.TCP: read.host_port,
+    ProbeKind.HTTP: read.url("http"),
+    ProbeKind.HTTPS: read.url("https"),
 }
 _TUNING: _Readers = {
-    "stale_loss_cnt": _integer(1, 255),
-    "rto_min": duration,
-    "send_buffer": _size,
-    "initial_window": _integer(1, 1_000),
+    "stale_loss_cnt": read.integer(1, 255),
+    "rto_min": read.duration,
+    "send_buffer": read.size,
+    "initial_window": read.integer(1, 1_000),
 }
-_JOURNAL: _Readers = {"size": _size}
-_METRICS: _Readers = {"listen": _listen}
+_JOURNAL: _Readers = {"size": read.size}
+_METRICS: _Readers = {"listen": read.listen}
 _SECTIONS = ("agent", "path", "quality", "server", "probe", "tuning", "journal", "metrics")
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from omrfast.core import budget, damping, faults, limits, words
-from omrfast.core.state import CoreState, PathRecord, ServerRecord, Wish
+from omrfast.core.outcome import Wish
+from omrfast.core.state import CoreState, PathRecord, ServerRecord
 from omrfast.core.types import Origin, PathState, Role, ServerState
 from omrfast.core.wish import wishes
 from omrfast.core.words import span

@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from omrfast.core import limits, suspicion
 from omrfast.core import model as measure
 from omrfast.core.asking import entry_of, note_answered, note_failed, note_unsent, set_targets
+from omrfast.core.events import ProbeFailed, ProbeReply
 from omrfast.core.replacing import replace
-from omrfast.core.state import NEVER, Evidence, PathRecord, ProbeFailed, ProbeReply
+from omrfast.core.state import NEVER, Evidence, PathRecord
 from omrfast.core.transitions import GIVEN_UP, enter, restore
 from omrfast.core.types import Origin, PathCounters, PathState, ProbeKind, RttTail, Target
 

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+from omrfast.core.outcome import Decision
 from omrfast.core.replacing import replace
-from omrfast.core.state import CoreState, Decision, Evidence, Override, PathRecord
+from omrfast.core.state import CoreState, Evidence, Override, PathRecord
 from omrfast.core.types import Role
 
 

@@ -28,9 +28,9 @@ from omrfast.core.operations import (
     SetWindow,
     WithdrawRoute,
 )
+from omrfast.core.outcome import Wish
 from omrfast.core.replacing import replace
 from omrfast.core.routing import Owner, RouteKey, route_key, route_operations
-from omrfast.core.state import Wish
 
 
 @dataclass(frozen=True, slots=True)

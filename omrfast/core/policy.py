@@ -27,6 +27,18 @@ from omrfast.core import (
 )
 from omrfast.core.asking import heard_beyond
 from omrfast.core.config import PathConfig
+from omrfast.core.events import (
+    Event,
+    LinkChanged,
+    OverrideChanged,
+    PathProof,
+    ProbeFailed,
+    ProbeReply,
+    ServersChanged,
+    TargetsChanged,
+    Tick,
+    Walked,
+)
 from omrfast.core.happenings import (
     on_failure,
     on_link,
@@ -37,26 +49,11 @@ from omrfast.core.happenings import (
     on_tick,
     on_trial,
 )
+from omrfast.core.outcome import Decision, Outcome
 from omrfast.core.replacing import replace
 from omrfast.core.schedule import send_due, wake
 from omrfast.core.signs import silence
-from omrfast.core.state import (
-    CoreState,
-    Decision,
-    Event,
-    Evidence,
-    LinkChanged,
-    Outcome,
-    OverrideChanged,
-    PathProof,
-    PathRecord,
-    ProbeFailed,
-    ProbeReply,
-    ServersChanged,
-    TargetsChanged,
-    Tick,
-    Walked,
-)
+from omrfast.core.state import CoreState, Evidence, PathRecord
 from omrfast.core.transitions import GIVEN_UP, enter
 from omrfast.core.types import PathState, Role
 from omrfast.core.wish import settle, wishes

@@ -17,8 +17,10 @@ from enum import StrEnum
 
 from omrfast.core import policy
 from omrfast.core.config import Config, PathConfig
+from omrfast.core.events import Event, ProbeFailed, ServersChanged
+from omrfast.core.outcome import Decision, ProbeOrder
 from omrfast.core.replacing import replace
-from omrfast.core.state import CoreState, Decision, Event, ProbeFailed, ProbeOrder, ServersChanged
+from omrfast.core.state import CoreState
 from omrfast.core.types import PathState
 
 

@@ -19,8 +19,8 @@ from omrfast.core.operations import (
     WithdrawRoute,
     copied,
 )
+from omrfast.core.outcome import Wish
 from omrfast.core.replacing import replace
-from omrfast.core.state import Wish
 
 RouteKey = Route
 """A route with metric 0: what it is apart from its metric."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from omrfast.core import budget, choosing, limits, overrides, pace, services, signs
 from omrfast.core.asking import cost_of, note_asked
+from omrfast.core.outcome import ProbeOrder
 from omrfast.core.replacing import replace
-from omrfast.core.state import CoreState, PathRecord, ProbeOrder, TargetRecord
+from omrfast.core.state import CoreState, PathRecord, TargetRecord
 from omrfast.core.types import Origin, PathState, Role
 
 _S = PathState

@@ -8,16 +8,9 @@ from collections.abc import Iterable, Mapping
 from omrfast.core import limits
 from omrfast.core import model as measure
 from omrfast.core.choosing import subject
+from omrfast.core.outcome import Decision
 from omrfast.core.replacing import replace
-from omrfast.core.state import (
-    NEVER,
-    CoreState,
-    Decision,
-    Evidence,
-    PathRecord,
-    ServerRecord,
-    TargetRecord,
-)
+from omrfast.core.state import NEVER, CoreState, Evidence, PathRecord, ServerRecord, TargetRecord
 from omrfast.core.types import FlowSum, Origin, ServerState
 
 _S = ServerState

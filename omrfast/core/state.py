@@ -1,21 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the core remembers, what may happen to it, and what it answers. All immutable."""
+"""What the core remembers: immutable, plain values, which the journal writes as JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from omrfast.core.config import PathConfig
 from omrfast.core.model import PathModel
 from omrfast.core.types import (
-    FlowSum,
     Origin,
-    PathCounters,
     PathState,
     ProbeKind,
     Role,
-    RttTail,
     ServerState,
     Target,
 )
@@ -336,154 +332,3 @@ class CoreState:
             if record.config.name == name:
                 return record
         raise KeyError(name)
-
-
-# --- events -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """Fresh counters of every path; also what a due deadline looks like."""
-
-    counters: Mapping[str, PathCounters]
-
-
-@dataclass(frozen=True, slots=True)
-class Walked:
-    """A walk over the flow tables: sums of the flows to each address of a server. Once a second,
-    or less often."""
-
-    servers: Mapping[str, FlowSum]
-    tails: Mapping[str, RttTail] = field(default_factory=dict)
-    """By path: of the RTT samples of about the last ten seconds."""
-
-
-@dataclass(frozen=True, slots=True)
-class TargetsChanged:
-    """Whom to ask on a path from now on; what is known of those that stay is kept."""
-
-    path: str
-    targets: tuple[Target, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ServersChanged:
-    """The servers of the configuration: name and addresses; and what share of the services must
-    work."""
-
-    servers: tuple[tuple[str, tuple[str, ...]], ...]
-    quorum: float = 0.5
-    """By weight, see AgentConfig."""
-
-
-@dataclass(frozen=True, slots=True)
-class OverrideChanged:
-    """The operator's word for a path; None: the state machine decides again."""
-
-    path: str
-    override: Override | None
-
-
-@dataclass(frozen=True, slots=True)
-class ProbeReply:
-    path: str
-    target: str
-    """Key of the Target."""
-    rtt: float
-    at: float
-    """When the answer arrived."""
-
-
-@dataclass(frozen=True, slots=True)
-class ProbeFailed:
-    """A probe could not leave, was refused on its way, or its service did not work."""
-
-    path: str
-    target: str
-    """Key of the Target; empty: there is none to ask."""
-    text: str
-    proof: bool
-    """The path can't carry anything: no route, no device, unreachable by its own gateway."""
-    sent: bool
-    """It left, so that silence after it still counts."""
-    alive: bool = False
-    """The target's host answered, so the path carries packets: only its service does not work."""
-
-
-@dataclass(frozen=True, slots=True)
-class PathProof:
-    """The kernel knows that nothing can pass: its neighbour entry of the gateway has FAILED."""
-
-    path: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class LinkChanged:
-    path: str
-    up: bool
-    text: str
-
-
-Event = (
-    Tick
-    | Walked
-    | ProbeReply
-    | ProbeFailed
-    | PathProof
-    | LinkChanged
-    | TargetsChanged
-    | ServersChanged
-    | OverrideChanged
-)
-
-
-# --- answers ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What a path's endpoint and routes should be. None: leave it as it is."""
-
-    present: bool | None = None
-    backup: bool | None = None
-    penalty: int | None = None
-    """Added to the metric of the path's routes."""
-    repeat: int = 0
-    """How many more times than once the peer is to be told of a removal (REMOVE_ADDR)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """A path or a server entered another state."""
-
-    at: float
-    path: str
-    """Of the path, or empty."""
-    before: PathState | ServerState
-    state: PathState | ServerState
-    reason: str
-    server: str = ""
-    """Of the server, or empty."""
-    evidence: Evidence | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ProbeOrder:
-    """Ask this target now."""
-
-    path: str
-    target: str
-    """Key of the Target."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    state: CoreState
-    wishes: tuple[tuple[str, Wish], ...]
-    decisions: tuple[Decision, ...] = ()
-    probes: tuple[ProbeOrder, ...] = ()
-    aborts: frozenset[str] = frozenset()
-    """Paths that have just died and are given up: their open handshakes are to be aborted."""
-    wake_at: float = 0.0
-    """When to send the next Tick at the latest."""

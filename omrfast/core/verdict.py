@@ -16,13 +16,7 @@ from omrfast.core.asking import gateway_answered
 from omrfast.core.choosing import subject
 from omrfast.core.replacing import replace
 from omrfast.core.servers import excuse
-from omrfast.core.state import (
-    CoreState,
-    Evidence,
-    PathRecord,
-    Suspicion,
-    TargetRecord,
-)
+from omrfast.core.state import CoreState, Evidence, PathRecord, Suspicion, TargetRecord
 from omrfast.core.transitions import GIVEN_UP, enter, restore
 from omrfast.core.types import PathState, Role
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from omrfast.core import limits, quality
 from omrfast.core.load import uploads
+from omrfast.core.outcome import Wish
 from omrfast.core.replacing import replace
-from omrfast.core.state import CoreState, Front, PathRecord, Wish
+from omrfast.core.state import CoreState, Front, PathRecord
 from omrfast.core.types import PathState, Role
 
 PENALTY_DEGRADED = 10_000

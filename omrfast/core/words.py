@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 from omrfast.core.evidence import unit
-from omrfast.core.state import Evidence, TargetRecord, Wish
+from omrfast.core.outcome import Wish
+from omrfast.core.state import Evidence, TargetRecord
 from omrfast.core.types import Origin
 
 

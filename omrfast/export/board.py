@@ -11,8 +11,9 @@ from dataclasses import replace
 from omrfast import __version__
 from omrfast.core import evidence
 from omrfast.core.cause import Cause, causes
+from omrfast.core.outcome import Decision, Wish
 from omrfast.core.plan import Binding
-from omrfast.core.state import CoreState, Decision, Wish
+from omrfast.core.state import CoreState
 from omrfast.core.types import PathState
 from omrfast.core.views import ActionView, EventView, Snapshot
 from omrfast.dataplane.flows import PathEvent

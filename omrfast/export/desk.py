@@ -12,8 +12,9 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from omrfast.core.events import Event, OverrideChanged
 from omrfast.core.explain import Explanation, NothingKnown, explain
-from omrfast.core.state import CoreState, Event, Override, OverrideChanged, PathRecord
+from omrfast.core.state import CoreState, Override, PathRecord
 from omrfast.core.types import PathState, Role
 from omrfast.core.words import span
 from omrfast.export.control import Handler, Params

@@ -11,8 +11,9 @@ from omrfast import __version__
 from omrfast.core import damping, evidence
 from omrfast.core.config import probe_budget
 from omrfast.core.histogram import octaves, quantile
+from omrfast.core.outcome import Decision, Wish
 from omrfast.core.plan import Binding
-from omrfast.core.state import CoreState, Decision, Override, PathRecord, ServerRecord, Wish
+from omrfast.core.state import CoreState, Override, PathRecord, ServerRecord
 from omrfast.core.types import FlowSum, PathCounters
 from omrfast.core.views import (
     ActionView,

@@ -18,8 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from omrfast.core.config import Config, PathConfig
+from omrfast.core.events import Event
+from omrfast.core.outcome import Decision, ProbeOrder
 from omrfast.core.recording import Input, Reconfigured
-from omrfast.core.state import CoreState, Decision, Event, ProbeOrder
+from omrfast.core.state import CoreState
 from omrfast.core.types import PathState
 from omrfast.core.views import ActionView
 from omrfast.store.journal_format import Acted, Asked, Begin, Decided, Entry, Said, Took

@@ -27,8 +27,10 @@ from typing import Any
 from omrfast import __version__
 from omrfast.core.codec import CodecError, Json, decode, encode
 from omrfast.core.differences import Differences
+from omrfast.core.events import Tick
+from omrfast.core.outcome import Decision, ProbeOrder
 from omrfast.core.recording import Input, Segment
-from omrfast.core.state import CoreState, Decision, ProbeOrder, Tick
+from omrfast.core.state import CoreState
 from omrfast.core.types import PathCounters
 from omrfast.core.views import ActionView
 

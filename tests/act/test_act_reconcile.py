@@ -16,7 +16,7 @@ import pytest
 from omrfast.act.apply import Actuator, observe
 from omrfast.core.config import PathConfig
 from omrfast.core.discover import bind
-from omrfast.core.state import Wish
+from omrfast.core.outcome import Wish
 from omrfast.core.wish import PENALTY_DEGRADED, PENALTY_DOWN
 from omrfast.deeds import SWEEP_AGAIN
 from omrfast.reconcile import Reconciler

@@ -22,8 +22,8 @@ from omrfast.act.sockets import SocketDiag
 from omrfast.core.config import PathConfig, TuningConfig
 from omrfast.core.discover import bind
 from omrfast.core.operations import ForgetBlackhole
+from omrfast.core.outcome import Wish
 from omrfast.core.settings import STALE_LOSS_CNT, TCP_RTO_MIN, TCP_WMEM
-from omrfast.core.state import Wish
 from omrfast.core.wish import PENALTY_DOWN
 from omrfast.reconcile import Reconciler
 from omrfast.store.ledger import Ledger

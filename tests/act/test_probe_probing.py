@@ -12,9 +12,10 @@ import time
 import pytest
 
 from omrfast.core.config import Config, ProbeConfig, ServerConfig
+from omrfast.core.events import ProbeFailed, ProbeReply, TargetsChanged
 from omrfast.core.operations import Observed, Route
+from omrfast.core.outcome import ProbeOrder
 from omrfast.core.plan import Binding
-from omrfast.core.state import ProbeFailed, ProbeOrder, ProbeReply, TargetsChanged
 from omrfast.core.types import ProbeKind
 from omrfast.probing import Probing
 

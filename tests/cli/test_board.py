@@ -9,16 +9,8 @@ from dataclasses import replace
 import pytest
 
 from omrfast.core.config import PathConfig
-from omrfast.core.state import (
-    CoreState,
-    Decision,
-    Evidence,
-    Override,
-    PathRecord,
-    Purse,
-    ServerRecord,
-    Wish,
-)
+from omrfast.core.outcome import Decision, Wish
+from omrfast.core.state import CoreState, Evidence, Override, PathRecord, Purse, ServerRecord
 from omrfast.core.types import FlowSum, Objective, PathState, Role, ServerState
 from omrfast.core.views import ActionView, DelaysView, EvidenceView, OverrideView, Snapshot
 from omrfast.export.board import Board

@@ -20,7 +20,8 @@ from test_control import serving
 from omrfast.cli.main import main
 from omrfast.core import policy
 from omrfast.core.config import AgentConfig, Config, JournalConfig, PathConfig
-from omrfast.core.state import CoreState, Event, LinkChanged, PathRecord, ProbeReply, TargetsChanged
+from omrfast.core.events import Event, LinkChanged, ProbeReply, TargetsChanged
+from omrfast.core.state import CoreState, PathRecord
 from omrfast.core.types import Origin, ProbeKind, Role, Target
 from omrfast.export.desk import Desk
 from omrfast.store.journal import FOLDER, Recorder

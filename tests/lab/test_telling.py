@@ -19,7 +19,7 @@ from omrfast.act.apply import Actuator
 from omrfast.act.sockets import Subflow
 from omrfast.core.config import PathConfig
 from omrfast.core.discover import bind
-from omrfast.core.state import Wish
+from omrfast.core.outcome import Wish
 from omrfast.core.wish import PENALTY_DEGRADED, PENALTY_DOWN
 from omrfast.lab import diag, netns
 from omrfast.lab.topology import Lab, server_address, uplink_address

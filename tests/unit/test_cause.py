@@ -8,7 +8,8 @@ import pytest
 from omrfast.core import evidence
 from omrfast.core.cause import Cause, causes
 from omrfast.core.config import PathConfig
-from omrfast.core.state import Decision, Evidence, PathRecord
+from omrfast.core.outcome import Decision
+from omrfast.core.state import Evidence, PathRecord
 from omrfast.core.types import PathState
 from omrfast.core.views import EvidenceView
 

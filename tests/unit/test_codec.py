@@ -13,17 +13,9 @@ from hypothesis import strategies as st
 from omrfast.core.codec import CodecError, decode, encode
 from omrfast.core.config import Config, PathConfig, Quality
 from omrfast.core.differences import Differences
-from omrfast.core.state import (
-    NEVER,
-    CoreState,
-    Decision,
-    Event,
-    Evidence,
-    Outcome,
-    PathRecord,
-    ProbeReply,
-    Tick,
-)
+from omrfast.core.events import Event, ProbeReply, Tick
+from omrfast.core.outcome import Decision, Outcome
+from omrfast.core.state import NEVER, CoreState, Evidence, PathRecord
 from omrfast.core.types import PathCounters, PathState, Role, ServerState
 
 st.register_type_strategy(float, st.floats(allow_nan=False))

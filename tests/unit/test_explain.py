@@ -12,6 +12,7 @@ from world import SimPath, World
 
 from omrfast.core.config import PathConfig, Quality
 from omrfast.core.explain import Explanation, NothingKnown, explain
+from omrfast.core.outcome import Wish
 from omrfast.core.state import (
     NEVER,
     CoreState,
@@ -22,7 +23,6 @@ from omrfast.core.state import (
     ServerRecord,
     Suspicion,
     TargetRecord,
-    Wish,
 )
 from omrfast.core.types import Origin, PathState, ProbeKind, Role, ServerState, Target
 from omrfast.core.words import span, wish_words

@@ -19,8 +19,10 @@ from world import SimPath, World
 
 from omrfast.core import policy
 from omrfast.core.config import AgentConfig, Config, JournalConfig, PathConfig, Quality
+from omrfast.core.events import Event, Tick
+from omrfast.core.outcome import ProbeOrder
 from omrfast.core.recording import Match, compare, replay, told
-from omrfast.core.state import CoreState, Event, ProbeOrder, Tick
+from omrfast.core.state import CoreState
 from omrfast.core.types import PathCounters
 from omrfast.core.views import ActionView
 from omrfast.store import journal_writer

@@ -6,8 +6,9 @@ from __future__ import annotations
 import pytest
 
 from omrfast.core.config import Config, PathConfig
+from omrfast.core.events import LinkChanged, PathProof
 from omrfast.core.operations import Interface, Observed, Route
-from omrfast.core.state import LinkChanged, PathProof, Wish
+from omrfast.core.outcome import Wish
 from omrfast.core.types import Role
 from omrfast.places import NoPathError, Places
 

@@ -20,8 +20,8 @@ from omrfast.core.operations import (
     SetBackup,
     SetMetric,
 )
+from omrfast.core.outcome import Wish
 from omrfast.core.plan import EMPTY, Baseline, Binding, learn, plan
-from omrfast.core.state import Wish
 from omrfast.core.wish import PENALTY_DEGRADED, PENALTY_DOWN
 
 ONE = Endpoint(1, "10.1.0.2", 2, 0, frozenset({"subflow"}))

@@ -10,7 +10,9 @@ from world import SERVER, SimPath, World
 
 from omrfast.core import policy, transitions
 from omrfast.core.config import PathConfig, Quality
-from omrfast.core.state import PathRecord, ProbeReply, Wish
+from omrfast.core.events import ProbeReply
+from omrfast.core.outcome import Wish
+from omrfast.core.state import PathRecord
 from omrfast.core.types import PathState, Role
 
 QUICK = Quality(recover_after=2.0)

@@ -12,13 +12,10 @@ from world import GATEWAY, OTHER, PORT, SERVER, WEB, WITNESS, SimPath, World
 
 from omrfast.core import policy
 from omrfast.core.config import PathConfig, Quality
-from omrfast.core.state import (
-    CoreState,
+from omrfast.core.events import (
     LinkChanged,
-    Override,
     OverrideChanged,
     PathProof,
-    PathRecord,
     ProbeFailed,
     ProbeReply,
     ServersChanged,
@@ -26,6 +23,7 @@ from omrfast.core.state import (
     Tick,
     Walked,
 )
+from omrfast.core.state import CoreState, Override, PathRecord
 from omrfast.core.transitions import TRANSITIONS
 from omrfast.core.types import FlowSum, PathCounters, PathState, Role
 

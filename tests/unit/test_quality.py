@@ -10,7 +10,8 @@ import pytest
 from rough import RoughPath, RoughWorld
 
 from omrfast.core.config import Quality
-from omrfast.core.state import Decision, Walked
+from omrfast.core.events import Walked
+from omrfast.core.outcome import Decision
 from omrfast.core.types import Objective, PathState, Role, RttTail
 
 RECOVER = Quality().recover_after

@@ -12,8 +12,8 @@ import pytest
 
 from omrfast.cli.main import main
 from omrfast.core.config import Config, PathConfig, Quality
+from omrfast.core.outcome import Decision
 from omrfast.core.recording import Segment, replay, told
-from omrfast.core.state import Decision
 from omrfast.store.journal_format import read
 from tests.journals.cases import CASES, Case, Enters, Is
 from tests.journals.record import FOLDER, MARKS, MOST, file_of

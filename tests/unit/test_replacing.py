@@ -9,7 +9,8 @@ import pytest
 from world import SimPath, World
 
 from omrfast.core import replacing
-from omrfast.core.state import CoreState, PathRecord, ProbeReply
+from omrfast.core.events import ProbeReply
+from omrfast.core.state import CoreState, PathRecord
 from omrfast.core.types import PathCounters
 
 

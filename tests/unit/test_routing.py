@@ -19,8 +19,8 @@ from omrfast.core.operations import (
     WithdrawRoute,
     copied,
 )
+from omrfast.core.outcome import Wish
 from omrfast.core.plan import EMPTY, Binding, learn, plan
-from omrfast.core.state import Wish
 from omrfast.core.wish import PENALTY_DEGRADED, PENALTY_DOWN
 
 ONE = Route(4, "default", 2, "10.1.0.1", 100)

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from world import OTHER, SERVER, SimPath, World
 
-from omrfast.core.state import Evidence, ServersChanged, Walked
+from omrfast.core.events import ServersChanged, Walked
+from omrfast.core.state import Evidence
 from omrfast.core.transitions import enter
 from omrfast.core.types import FlowSum, PathState, ServerState
 

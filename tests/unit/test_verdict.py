@@ -7,7 +7,7 @@ import pytest
 from world import OTHER, SERVER, WITNESS, SimPath, World
 
 from omrfast.core.config import Quality
-from omrfast.core.state import PathProof, ProbeFailed
+from omrfast.core.events import PathProof, ProbeFailed
 from omrfast.core.types import PathState, Role, ServerState, Target
 
 QUICK = Quality(recover_after=2.0)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from omrfast.core.config import PathConfig
 from omrfast.core.load import Load, Rate
 from omrfast.core.model import PathModel, observe
-from omrfast.core.state import CoreState, Override, PathRecord, Suspicion, Wish
+from omrfast.core.outcome import Wish
+from omrfast.core.state import CoreState, Override, PathRecord, Suspicion
 from omrfast.core.types import PathCounters, PathState, Role
 from omrfast.core.wish import (
     CLEARLY,

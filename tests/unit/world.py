@@ -16,23 +16,19 @@ from dataclasses import dataclass, field, replace
 
 from omrfast.core import policy
 from omrfast.core.config import PathConfig, Quality
-from omrfast.core.state import (
-    CoreState,
-    Decision,
+from omrfast.core.events import (
     Event,
     LinkChanged,
-    Outcome,
-    Override,
     OverrideChanged,
-    PathRecord,
     ProbeFailed,
     ProbeReply,
     ServersChanged,
     TargetsChanged,
     Tick,
     Walked,
-    Wish,
 )
+from omrfast.core.outcome import Decision, Outcome, Wish
+from omrfast.core.state import CoreState, Override, PathRecord
 from omrfast.core.types import FlowSum, Origin, PathCounters, ProbeKind, Role, Target
 
 JIFFY = 0.004
