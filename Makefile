@@ -11,13 +11,14 @@ BENCH ?= failover agent_cost accuracy overhead scale
 C_FILES = $(shell git ls-files '*.c' '*.h')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup install demo test bench lint fresh fuzz matrix clean
+.PHONY: help setup install demo test slow bench lint fresh fuzz matrix clean
 
 help:
 	@echo 'make setup   Debian packages, .venv, shim, BPF object; leaves $(BIN)/omrfast'
 	@echo 'make install  omrfast into /opt/omrfast, its command, its systemd unit (PREFIX, BIN, UNITS)'
 	@echo 'make demo    set-up, then the main job in a lab on this machine (two minutes)'
 	@echo 'make test    set-up, then all tests; ARGS="tests/unit -k policy" for some'
+	@echo 'make slow    the tests that take minutes: twenty outages, an hour of simulated traffic, ...'
 	@echo 'make bench   the figures of the README (80 minutes); BENCH="overhead scale" for some'
 	@echo 'make fuzz    the packet parser and data path under ASan and UBSan (ten minutes, or FUZZ_SECONDS)'
 	@echo 'make lint    ruff, mypy, clang-format'
@@ -35,17 +36,20 @@ install: setup
 	packaging/install.sh
 
 PYTEST = packaging/own-root.py $(BIN)/python -m pytest
-# No timing counts in these, so two run side by side; the others have the machine to themselves.
-SIDE_BY_SIDE = tests/abi tests/dataplane tests/fuzz tests/model tests/prog tests/unit
-ALONE = tests/act tests/cli tests/lab tests/replay
+# These measure time; the others run two at a time.
+ALONE = tests/lab/test_agent_accuracy.py tests/lab/test_lab_traffic.py tests/lab/test_lab_wire.py \
+	tests/lab/test_sparse_samples.py
 
 test: setup
 ifeq ($(ARGS),)
-	$(PYTEST) -n 2 --dist worksteal $(SIDE_BY_SIDE)
+	$(PYTEST) -n 2 --dist loadgroup $(addprefix --ignore=,$(ALONE))
 	$(PYTEST) $(ALONE)
 else
 	$(PYTEST) $(ARGS)
 endif
+
+slow: setup
+	$(PYTEST) -m slow $(ARGS)
 
 bench: setup
 	set -e; for name in $(BENCH); do $(BIN)/python -m bench.$$name; done

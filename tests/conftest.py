@@ -38,6 +38,9 @@ def _folder(path: Path) -> str:
 def pytest_configure(config: pytest.Config) -> None:
     for folder in FOLDERS:
         config.addinivalue_line("markers", f"{folder}: tests below tests/{folder}")
+    config.addinivalue_line("markers", "slow: takes long; left out unless asked for (make slow)")
+    if not config.option.markexpr:
+        config.option.markexpr = "not slow"
     config.stash[_before] = _namespaces()
 
 
@@ -49,6 +52,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(folder)
         if folder != "unit" and os.geteuid() != 0:
             item.add_marker(no_root)
+        if folder == "replay":  # its captures are made once
+            item.add_marker(pytest.mark.xdist_group("replay"))
         if folder == "lab" and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(LAB_TIMEOUT))
 

@@ -39,6 +39,7 @@ def uplinks(lab: Lab) -> dict[int, set[str]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_twenty_outages_leave_every_connection_with_both_uplinks(lab: Lab, router: Router) -> None:
     before = router.found()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from world import PORT, SERVER, WEB, SimPath, World
@@ -69,6 +70,7 @@ def test_an_idle_backup_stays_within_its_month() -> None:
     assert world.state.path("one").probe_bytes > record.probe_bytes
 
 
+@pytest.mark.slow
 def test_a_long_outage_of_a_metered_path_costs_little_and_its_end_is_noticed() -> None:
     limit = 500_000
     world = backup(budget=limit)

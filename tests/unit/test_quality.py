@@ -87,6 +87,7 @@ def test_the_decision_says_what_was_measured_and_since_when() -> None:
     assert lossy <= evidence.sign_at <= decision.at - Quality().hold
 
 
+@pytest.mark.slow
 def test_one_percent_is_nothing() -> None:
     world = two()
     start(world, "both")
@@ -97,6 +98,7 @@ def test_one_percent_is_nothing() -> None:
     assert set(world.states("two", lossy)) <= {"up"}
 
 
+@pytest.mark.slow
 def test_ten_minutes_of_loss_demote_once() -> None:
     world = two(3)
     start(world, "requests")
