@@ -36,13 +36,13 @@ install: setup
 	packaging/install.sh
 
 PYTEST = packaging/own-root.py $(BIN)/python -m pytest
-# These measure time; the others run two at a time.
+# These measure time; the others run three at a time.
 ALONE = tests/lab/test_agent_accuracy.py tests/lab/test_lab_traffic.py tests/lab/test_lab_wire.py \
 	tests/lab/test_sparse_samples.py
 
 test: setup
 ifeq ($(ARGS),)
-	$(PYTEST) -n 2 --dist loadgroup $(addprefix --ignore=,$(ALONE))
+	$(PYTEST) -n 3 --dist loadgroup $(addprefix --ignore=,$(ALONE))
 	$(PYTEST) $(ALONE)
 else
 	$(PYTEST) $(ARGS)

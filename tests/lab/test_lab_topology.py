@@ -20,6 +20,7 @@ from omrfast.lab.topology import (
     server_address,
     uplink_address,
 )
+from tests.dispositions import as_usual
 from tests.lab.lab_helpers import eventually
 
 NEAR = UplinkSpec(rtt=0.002)
@@ -127,7 +128,10 @@ with Lab(TopologySpec(uplinks=(UplinkSpec(rtt=0.002),)), sys.argv[1]) as lab:
 def owner() -> subprocess.Popen[str]:
     """A process with a lab of its own; its token is its last argument."""
     process = subprocess.Popen(
-        [sys.executable, "-c", OWNER, f"t{os.urandom(3).hex()}"], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", OWNER, f"t{os.urandom(3).hex()}"],
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=as_usual,
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "up\n"

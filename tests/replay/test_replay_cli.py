@@ -17,10 +17,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.dispositions import as_usual
+
 from .handmade import CONVERSATION, EN10MB, LOCAL_MAC, Framing, out, pcap, records, write
 
 COMMAND = [sys.executable, "-m", "omrfast.cli.main", "replay"]
 PACKETS = records(CONVERSATION, Framing(EN10MB))
+
 PATIENCE = 60
 
 
@@ -195,9 +198,6 @@ def _waits_with_programs(pid: int) -> bool:
     return "anon_inode:bpf-prog" in links and "pipe_read" in waits_for
 
 
-HANDLED = (signal.SIGTERM, signal.SIGHUP)
-
-
 def _stopped(folder: Path, number: signal.Signals, when: Callable[[int], bool]) -> int:
     """How a replay that never comes to its end ends, if it gets a signal when (pid) it is time."""
     fifo = folder / "fifo"
@@ -205,8 +205,7 @@ def _stopped(folder: Path, number: signal.Signals, when: Callable[[int], bool]) 
     running = subprocess.Popen(
         [*COMMAND, str(fifo), "--dataplane", "kernel"],
         env={**os.environ, "TMPDIR": str(folder)},
-        # Who runs the tests under nohup hands on a SIGHUP that is ignored.
-        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL) if number in HANDLED else None,
+        preexec_fn=as_usual,
     )
     try:
         with fifo.open("wb") as writer:
