@@ -53,7 +53,8 @@ def wishes(state: CoreState, now: float) -> tuple[tuple[str, Wish], ...]:
     At least one path stays present, without the backup flag that a demotion would give it and
     without a penalty on its routes: the least bad one, if none is good. Nothing is taken away in
     favour of a path that was never heard. The operator's word (``override``) goes before what is
-    measured; a path that is switched off stays nevertheless while no other is left.
+    measured; a path that is switched off stays nevertheless while no other is left, and is left as
+    it was found while another has still to be heard.
     """
     records = _heeded(state.paths, now)
     usable = [record for record in records if record.role is not Role.OFF]
@@ -65,7 +66,20 @@ def wishes(state: CoreState, now: float) -> tuple[tuple[str, Wish], ...]:
         name = record.config.name
         if wished[name].present is False and record.state in _DEAD:
             wished[name] = replace(wished[name], repeat=_repeats(record, usable, now))
+    for record in state.paths:
+        if record.role is Role.OFF and record not in records and _awaits(state.paths, now):
+            wished[record.config.name] = Wish()
     return tuple(wished.items())
+
+
+def _awaits(paths: tuple[PathRecord, ...], now: float) -> bool:
+    """Whether one that may be used has not had the time to be heard yet: after a start."""
+    return any(
+        record.role is not Role.OFF
+        and _sober(record) is PathState.UNKNOWN
+        and now - record.since <= limits.UNHEARD
+        for record in paths
+    )
 
 
 def _heeded(paths: tuple[PathRecord, ...], now: float) -> tuple[PathRecord, ...]:

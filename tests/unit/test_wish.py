@@ -151,6 +151,14 @@ def test_off_by_the_operator_waits_while_no_other_is_left(other: PathState) -> N
         assert two == GONE
 
 
+def test_off_by_the_operator_after_a_start_waits_until_the_other_is_heard() -> None:
+    for state in (_S.UNKNOWN, _S.UP):
+        off = path("one", state, word=Role.OFF, since=NOW - 0.04)
+        assert wished(off, path("two", _S.UNKNOWN, since=NOW - 0.04))[0] == Wish()
+        assert wished(off, path("two", since=NOW - 0.04))[0] == GONE
+        assert wished(off, path("two", _S.DOWN, since=NOW - 0.04))[0].present is not False
+
+
 def test_off_for_all_keeps_the_best_and_off_for_the_dead_keeps_the_other() -> None:
     one, two = wished(path("one", _S.DEGRADED, word=Role.OFF), path("two", word=Role.OFF))
     assert (one, two) == (GONE, UP)
