@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from omrfast.core.types import ProbeKind, Role, Target
 MONTH = 30 * 86_400.0
 PACKAGES = {"dns": "dnspython"}
 """Modules whose package has another name."""
+_KERNELS_OWN = "the kernel's own"
 
 
 def paths(config: Config) -> tuple[PathConfig, ...]:
@@ -139,16 +141,38 @@ def _journal(config: Config) -> Finding:
     return Finding("journal", True, text)
 
 
-def _tuning(config: Config) -> Finding:
+def _windows(config: Config, known: Sequence[PathConfig]) -> tuple[list[str], str]:
+    """Initial windows of the paths' routes: what is to be changed, and what they are.
+
+    Raises ActionError.
+    """
+    from omrfast.act.apply import observe
+    from omrfast.core.settings import window_operations
+
+    observed = observe(known, [a for server in config.servers for a in server.addresses])
+    names = {path.interface for path in known}
+    indexes = frozenset(entry.index for entry in observed.interfaces if entry.name in names)
+    due = tuple(window_operations(config.tuning, indexes, {}, observed.windows))
+    held = Counter(segments for _, segments in observed.windows)
+    text = ", ".join(
+        f"{segments or _KERNELS_OWN} on {count} route{'s' * (count > 1)}"
+        for segments, count in sorted(held.items())
+    )
+    wished = [f"initial_window = {config.tuning.initial_window} on {len(due)} of them"]
+    return wished if due else [], f"initial windows: {text or 'no routes'}"
+
+
+def _tuning(config: Config, known: Sequence[PathConfig]) -> Finding:
     from omrfast.act.errors import ActionError
     from omrfast.act.settings import read
     from omrfast.core.settings import SYSCTLS, missing, setting_operations
 
     try:
         kernel = read(SYSCTLS)
+        windows_due, windows = _windows(config, known)
     except ActionError as error:
         return Finding("tuning", None, str(error))
-    now = ", ".join(f"{name} = {value}" for name, value in kernel.items())
+    now = ", ".join([*(f"{name} = {value}" for name, value in kernel.items()), windows])
     absent = missing(config.tuning, kernel)
     if absent:
         return Finding(
@@ -160,6 +184,7 @@ def _tuning(config: Config) -> Finding:
     if config.tuning == TuningConfig():
         return Finding("tuning", True, f"none asked for; in effect: {now}")
     due = [f"{op.name} = {op.value}" for op in setting_operations(config.tuning, 0, {}, kernel)]
+    due += windows_due
     if due:
         return Finding(
             "tuning",
@@ -177,4 +202,4 @@ def findings(config: Config) -> Iterator[Finding]:
     yield from _budgets(config, known)
     yield from _probes(config)
     yield _journal(config)
-    yield _tuning(config)
+    yield _tuning(config, known)

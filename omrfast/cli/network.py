@@ -19,6 +19,7 @@ from omrfast.cli.finding import Finding
 from omrfast.core.config import Config
 from omrfast.core.discover import discover
 from omrfast.core.operations import Endpoint, Interface, Observed
+from omrfast.core.settings import SUBFLOWS_MOST
 
 MPTCP_ENABLED = Path("/proc/sys/net/mptcp/enabled")
 PM_TYPE = Path("/proc/sys/net/mptcp/pm_type")  # 0: in the kernel, 1: userspace
@@ -79,13 +80,25 @@ def _limits(count: int) -> Finding:
     return Finding("MPTCP limits", True, text)
 
 
-def _server(count: int) -> Finding:
-    """What can't be seen from here: the limit of the accepting side counts as well."""
+def _server(count: int, announced: int) -> Finding:
+    """What can't be seen from here: the limits of the accepting side count as well.
+
+    ``count``: uplinks; ``announced``: endpoints that are told to the server, which may then open
+    subflows to them.
+    """
+    taken = "no announced addresses (none is announced from here)"
+    command = f"ip mptcp limits set subflow {count}"
+    if announced:
+        taken = (
+            f"{announced} announced addresses, one for each endpoint with the signal flag (behind "
+            "NAT none can be reached: leave the flag out there)"
+        )
+        command += f" add_addr_accepted {announced}"
     return Finding(
         "the VPS",
         True,
-        f"needs net.mptcp.enabled=1 and room for {count} extra subflows, one for each uplink: "
-        f"there, ip mptcp limits show (2 unless set; ip mptcp limits set subflow {count})",
+        f"needs net.mptcp.enabled=1, and in each connection room for {count} extra subflows, one "
+        f"for each uplink (2 unless set), and {taken}; there: {command}",
     )
 
 
@@ -216,8 +229,9 @@ def findings(config: Config) -> Iterator[Finding]:
         yield Finding("uplinks", False, str(error), "run as root (CAP_NET_ADMIN)")
         return
     found = uplinks(config, observed)
-    yield _limits(len(found))
-    yield _server(len(found))
+    needed = min(len(found), SUBFLOWS_MOST)
+    yield _limits(needed)
+    yield _server(needed, sum("signal" in entry.flags for entry in observed.endpoints))
     yield _endpoints(observed)
     yield from _found(config, found)
     for entry in found:

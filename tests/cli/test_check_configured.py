@@ -141,3 +141,29 @@ def test_tuning(check: Check) -> None:
     assert other["ok"] is None
     assert f"asked for: net.mptcp.stale_loss_cnt = {value + 1}; in effect" in other["detail"]
     assert other["todo"] == "the agent sets it while it runs: omrfast run"
+
+
+def test_the_initial_window(check: Check, namespace: str) -> None:
+    def ip(*words: str) -> None:
+        subprocess.run(["ip", "-n", namespace, *words], check=True)
+
+    wish = f"{UPLINKS}[tuning]\ninitial_window = 64\n"
+    assert check(wish)["tuning"]["detail"].endswith("initial windows: no routes")
+    ip("link", "add", "wan1", "type", "veth", "peer", "name", "isp1")
+    for device in ("wan1", "isp1"):
+        ip("link", "set", device, "up")
+    for metric in ("1", "2"):
+        ip("route", "add", "default", "dev", "wan1", "metric", metric)
+    found = check(wish)["tuning"]
+    assert found["ok"] is None
+    assert "asked for: initial_window = 64 on 2 of them; in effect: " in found["detail"]
+    assert found["detail"].endswith("initial windows: the kernel's own on 2 routes")
+    ip("route", "replace", "default", "dev", "wan1", "metric", "1", "initcwnd", "64")
+    found = check(wish)["tuning"]
+    assert "asked for: initial_window = 64 on 1 of them" in found["detail"]
+    assert found["detail"].endswith("the kernel's own on 1 route, 64 on 1 route")
+    ip("route", "replace", "default", "dev", "wan1", "metric", "2", "initcwnd", "64")
+    found = check(wish)["tuning"]
+    assert found["ok"] is True
+    assert found["detail"].startswith("as asked for: ")
+    assert found["detail"].endswith("initial windows: 64 on 2 routes")

@@ -107,6 +107,19 @@ def test_uplinks_are_found_by_route_and_by_endpoint(check: Check) -> None:
     assert check()["MPTCP limits"]["ok"] is True
 
 
+def test_what_the_server_needs(check: Check) -> None:
+    for n in ("1", "2"):
+        ip("route", "add", "default", "dev", f"wan{n}", "metric", n)
+    ip("mptcp", "endpoint", "add", "192.0.2.1", "subflow")
+    needs = check()["the VPS"]["detail"]
+    assert "room for 2 extra subflows" in needs
+    assert "no announced addresses" in needs
+    assert needs.endswith("ip mptcp limits set subflow 2")
+    ip("mptcp", "endpoint", "add", "192.0.2.2", "subflow", "signal")
+    needs = check()["the VPS"]["detail"]
+    assert needs.endswith("ip mptcp limits set subflow 2 add_addr_accepted 1")
+
+
 def test_configured_paths_only(check: Check) -> None:
     ip("route", "add", "default", "dev", "wan1")
     found = check('[[path]]\ninterface = "wan2"\n[[path]]\ninterface = "lte0"\n')
