@@ -6,7 +6,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,30 +14,9 @@ from omrfast.cli.status import WIDTH
 from omrfast.export import client
 from omrfast.lab import netns
 from omrfast.lab.agentproc import Agent
-from omrfast.lab.topology import Lab, TopologySpec
+from omrfast.lab.topology import Lab
 from omrfast.lab.traffic import Stream, StreamSpec
-from tests.lab.conftest import QUICK, eventually
-
-pytestmark = pytest.mark.timeout(180)
-
-
-@pytest.fixture
-def lab() -> Iterator[Lab]:
-    with Lab(TopologySpec()) as running:
-        yield running
-
-
-@pytest.fixture
-def agent(lab: Lab) -> Iterator[Agent]:
-    process = Agent(lab, QUICK)
-    process.start()
-    try:
-        for path in ("wan1", "wan2"):
-            process.wait_state(path, "up")
-        yield process
-    finally:
-        process.stop()
-        print(process.log_path.read_text())
+from tests.lab.conftest import eventually
 
 
 def omrfast(agent: Agent, *args: str) -> subprocess.CompletedProcess[str]:
