@@ -73,6 +73,8 @@ class Board:
         self._dry_run = dry_run
         self._history = History()
         self._fresh: dict[str, Decision] = {}
+        self._suspected: dict[str, PathState] = {}
+        """What the suspect paths were before."""
         self._trouble: str | None = None
         self.recorder: Recorder | None = None
         """Told of decisions and actions, and of the agent itself, once there is one."""
@@ -82,8 +84,10 @@ class Board:
     def decided(self, decision: Decision) -> None:
         """A path or a server entered another state, or the operator said a word about a path.
 
-        Suspicions that come to nothing are kept out of the log.
+        Suspicions, and their ends that came to nothing, are kept out of the log, and are no cause
+        for anything that is done.
         """
+        passing = self._passes(decision)
         kind = "decision"
         text = f"{decision.before} -> {decision.state}: {decision.reason}"
         if decision.server:
@@ -92,10 +96,9 @@ class Board:
             kind, text = "operator", decision.reason
         else:
             self._history.decided(decision)
-        if decision.path:
+        if decision.path and not passing:
             self._fresh[decision.path] = decision
-        passing = PathState.SUSPECT in (decision.before, decision.state)
-        level = logging.DEBUG if passing and decision.state is not PathState.DOWN else logging.INFO
+        level = logging.DEBUG if passing else logging.INFO
         about = f"server {decision.server}" if decision.server else f"path {decision.path}"
         log.log(level, "%s: %s", about, text)
         event = EventView(
@@ -109,6 +112,16 @@ class Board:
         self.events.append(event)
         if self.recorder is not None:
             self.recorder.decided(decision)
+
+    def _passes(self, decision: Decision) -> bool:
+        """Whether a path became suspect, or is what it was before it did."""
+        if decision.before is decision.state:
+            return False
+        if decision.state is PathState.SUSPECT:
+            self._suspected[decision.path] = PathState(decision.before)
+            return True
+        before = self._suspected.pop(decision.path, None)
+        return decision.before is PathState.SUSPECT and decision.state is before
 
     def take_causes(self, state: CoreState) -> dict[str, Cause]:
         """What a pass of the reconciler is for, by path: the decisions since the last one."""

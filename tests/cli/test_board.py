@@ -110,6 +110,30 @@ def test_a_decision_is_the_cause_of_one_pass() -> None:
     assert board.take_causes(state)["wan1"].reason == "answers"
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "counts"),
+    [
+        (PathState.UP, PathState.UP, False),
+        (PathState.DEGRADED, PathState.DEGRADED, False),
+        (PathState.UNKNOWN, PathState.UP, True),
+        (PathState.UP, PathState.DOWN, True),
+        (PathState.UP, PathState.UNREACHABLE, True),
+    ],
+)
+def test_a_suspicion_that_comes_to_nothing_is_neither_logged_nor_a_cause(
+    before: PathState, after: PathState, counts: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    board = Board(dry_run=False)
+    state = CoreState((record(reason="as before"),), NOW)
+    caplog.set_level("INFO")
+    board.decided(Decision(NOW, "wan1", before, PathState.SUSPECT, "silent"))
+    assert not caplog.messages
+    board.decided(Decision(NOW + 0.1, "wan1", PathState.SUSPECT, after, "so it is"))
+    assert len(caplog.messages) == counts
+    assert board.take_causes(state)["wan1"].reason == ("so it is" if counts else "as before")
+    assert len(board.events.recent()) == 2, "events have all"
+
+
 def test_trouble_is_told_once_and_its_end() -> None:
     board = Board(dry_run=False)
     for text in (None, "all silent", "all silent", None, None):
