@@ -184,6 +184,23 @@ def sent_again(connection: Connection) -> list[Frame]:
     return found
 
 
+def overtaken(connection: Connection) -> list[Frame]:
+    """New data that a bare acknowledgement of the same end, sent after it, has overtaken.
+
+    Sequence numbers that such a packet has passed count as sent, for omrfast as for tshark, which
+    flags these frames; tcptrace remembers what data it has seen.
+    """
+    found = []
+    data_end = newest = -(2**31)
+    for frame in connection.sent:
+        if frame.end > frame.seq and data_end <= frame.seq < newest and frame.flagged_again:
+            found.append(frame)
+        if frame.end > frame.seq:
+            data_end = max(data_end, frame.end)
+        newest = max(newest, frame.end)
+    return found
+
+
 def revealed_spurious(connection: Connection) -> int:
     """Segments that the peer's D-SACK blocks cover (RFC 2883), as section 4 counts them.
 

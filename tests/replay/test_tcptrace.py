@@ -13,13 +13,15 @@ from pathlib import Path
 import pytest
 
 from tests.replay.captures import PLAIN
-from tests.replay.comparison import Comparison, sent_again
+from tests.replay.comparison import Comparison, overtaken, sent_again
 from tests.replay.tshark import SYN
 
 Compared = Callable[[str], Comparison]
 NAMES = [f"{name}-{side}" for name in PLAIN if name != "ipv6" for side in ("client", "server")]
 ROUNDED_MS = 0.051
 """tcptrace writes tenths of a millisecond."""
+MEAN_MS = 0.1
+"""It has written 20.9 for the mean of 20.417 and 21.485."""
 
 pytestmark = pytest.mark.timeout(240)  # the first test waits for all captures
 every_capture = pytest.mark.parametrize("name", NAMES)
@@ -54,14 +56,18 @@ def tcptrace(file: Path) -> dict[tuple[str, int], Traced]:
 
 @every_capture
 def test_sent_again(compared: Compared, name: str) -> None:
-    """Its "rexmt data pkts" are all repeats of data, SYN and FIN; see `sent_again` for ours."""
+    """Its "rexmt data pkts" are all repeats of data, SYN and FIN; see `sent_again` for ours.
+
+    What of our own has been overtaken is no repeat for it; see `overtaken`.
+    """
     comparison = compared(name)
     traced = tcptrace(comparison.capture.file)
     for flow, connection in comparison.pairs():
         figures = traced[connection.local].figures
         flagged = sum(frame.flagged_again for frame in connection.sent)
         no_loss = flagged - len(sent_again(connection))
-        assert flow["retransmitted_segments"] + no_loss == figures["rexmt data pkts"]
+        ours = flow["retransmitted_segments"] - len(overtaken(connection))
+        assert ours + no_loss == figures["rexmt data pkts"]
         assert flow["tx_segments"] == figures["actual data pkts"]
 
 
@@ -89,4 +95,4 @@ def test_round_trips(compared: Compared, name: str) -> None:
         simple = not (figures["segs cum acked"] or figures["post-loss acks"])
         if simple and not flow["retransmitted_segments"]:
             assert len(ours) == figures["RTT samples"]
-            assert abs(statistics.mean(ours) - figures["RTT avg"]) <= ROUNDED_MS
+            assert abs(statistics.mean(ours) - figures["RTT avg"]) <= MEAN_MS
