@@ -30,7 +30,8 @@ _REASONS = {
     "setting": "[tuning], or room for a subflow on every uplink",
     "forget": "it did so while a path was dead",
 }
-"""Of what is done for no path."""
+"""Of what is done whatever the paths are."""
+_NO_PATH = "as found: no path any more"
 
 Step = tuple[str, Operation]
 """An operation with the name of its path; empty: of none."""
@@ -180,7 +181,9 @@ class Deeds:
     ) -> None:
         """Of an operation that was applied, or left out in a dry run; ``cause`` None: that which
         the path's decision had."""
-        cause = cause or self._causes.get(path) or Cause(_REASONS.get(kind, ""))
+        if kind in _REASONS:
+            cause = Cause(_REASONS[kind])
+        cause = cause or self._causes.get(path) or Cause(_NO_PATH)
         action = ActionView(
             time.time(),
             path,

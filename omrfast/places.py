@@ -76,7 +76,8 @@ class Places:
     def follow(
         self, paths: tuple[PathConfig, ...], observed: Observed, *, create: bool
     ) -> tuple[dict[str, tuple[int, str, int]], list[LinkChanged]]:
-        """Where the paths are now.
+        """Where the paths are now. What a path left behind is forgotten where another path is now:
+        it may be the same one by another name.
 
         Returns the devices to measure (path: ifindex, name, ARPHRD) and whose link came or went.
         """
@@ -84,6 +85,12 @@ class Places:
         found, self._missing = bind(paths, observed, create=create, before=self.bindings)
         kept = {name: b for name, b in self.bindings.items() if name in self._missing}
         self.bindings = kept | found
+        taken = {binding.ifindex for binding in self.bindings.values()}
+        self._retired = {
+            name: (path, binding)
+            for name, (path, binding) in self._retired.items()
+            if binding.ifindex not in taken
+        }
         self._gateways = {name: gateways(observed, b) for name, b in found.items()}
         devices = {device.index: device for device in observed.interfaces}
         measured = {

@@ -335,6 +335,27 @@ def test_a_path_that_a_reload_takes_away_is_left_as_it_was_found(
         eventually(lambda: router.found() == before, "as it was found")
 
 
+def test_a_path_that_comes_with_another_name_is_one_path(
+    lab: Lab, router: Router, agent: Agent
+) -> None:
+    text = agent.config_path.read_text()
+    assert text.count('"wan1"') == 2, "name and interface"
+    agent.config_path.write_text(text.replace('name = "wan1"', 'name = "fibre"'))
+    agent.send_signal(signal.SIGHUP)
+    agent.wait_state("fibre", "up")
+    with Stream(lab, SMALL) as stream:
+        eventually(lambda: stream.delivered() > 0, "traffic")
+        lab.links["wan1"].change(blackhole=True)
+        agent.wait_state("fibre", "down")
+        eventually(lambda: list(router.endpoints()) == ["10.2.0.2"], "endpoint removed")
+        change = ["ip", "-n", lab.ns("router"), "mptcp", "endpoint", "change", "id", "2"]
+        subprocess.run([*change, "backup"], check=True)
+        wished = {"10.2.0.2": (2, frozenset({"subflow"}))}
+        eventually(lambda: router.endpoints() == wished, "another pass")
+    done = [e["message"] for e in agent.events() if e["kind"] == "action"]
+    assert not [text for text in done if "10.1.0.2 added" in text], done
+
+
 def test_nobody_answers_pings_and_nothing_is_taken_away(lab: Lab, router: Router) -> None:
     rule = "type filter hook input priority 0; meta l4proto icmp drop;"
     for part in ("vps1", "carrier1", "carrier2"):

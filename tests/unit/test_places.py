@@ -64,6 +64,18 @@ def test_a_path_taken_away_is_to_be_as_it_was_found() -> None:
     assert retired.create is False
 
 
+def test_a_path_taken_away_is_forgotten_where_another_is_now() -> None:
+    places = followed(WAN1, WAN2)
+    renamed = (PathConfig("fibre", "wan1"), PATHS[1])
+    places.retire(PATHS, renamed)
+    assert len(places.all(renamed, {})[1]) == 2, "two, and what is left of one"
+    places.follow(renamed, Observed(interfaces=(WAN1, WAN2)), create=True)
+    paths, bindings, wishes = places.all(renamed, {})
+    assert paths == renamed
+    assert {b.name for b in bindings} == {"fibre", "two"}
+    assert wishes == {}
+
+
 def test_paths_are_found_where_none_is_configured() -> None:
     observed = Observed(routes=(Route(4, "default", 2, "10.1.0.1", 100),), interfaces=(WAN1, WAN2))
     places = Places()
