@@ -22,10 +22,10 @@ def on_tick(record: PathRecord, counters: PathCounters | None, now: float) -> Pa
         return replace(record, model=replace(record.model, at=now))
     before = record.model.counters
     record = _asked(_arrived(record, before, counters, now), counters)
-    if before is not None:
-        record = _left(record, before, counters, now)
-    waiting = record.model.outstanding
+    waiting, stale = record.model.outstanding, record.model.losses.stale[0]
     record = replace(record, model=measure.observe(record.model, counters, now))
+    if before is not None:
+        record = _left(record, before, counters, stale, now)
     if not record.answers and waiting:
         ignored = record.heard - waiting[0] > limits.deaf_limit(record.model)
         record = replace(record, deaf=record.deaf or ignored)
@@ -56,12 +56,16 @@ def _asked(record: PathRecord, counters: PathCounters) -> PathRecord:
     return replace(record, question_at=counters.asked)
 
 
-def _left(record: PathRecord, before: PathCounters, after: PathCounters, now: float) -> PathRecord:
-    """Data that has left since the last RTT sample."""
+def _left(
+    record: PathRecord, before: PathCounters, after: PathCounters, stale: int, now: float
+) -> PathRecord:
+    """Data that has left since the last RTT sample; not what an outage had taken before, of which
+    there were ``stale`` segments sent again, and whose answers give no sample."""
     if after.rtt_samples != before.rtt_samples or after.tx_segments < before.tx_segments:
         return replace(record, unsampled_at=NEVER, unsampled=0)
     sent = after.tx_segments - before.tx_segments
-    if not sent:
+    sent -= max(0, record.model.losses.stale[0] - stale)
+    if sent <= 0:
         return record
     since = record.unsampled_at if record.unsampled else now
     return replace(record, unsampled_at=since, unsampled=record.unsampled + sent)

@@ -4,6 +4,11 @@
 Loss is counted by crossings of the path: a segment crosses it once, a probe and its answer twice,
 and a probe without an answer is one loss in two crossings. So a share of it is that of one
 direction, whatever it was measured with. Seconds; ``now`` is CLOCK_MONOTONIC.
+
+What is sent again is a loss only as far as it may have been sent for the first time since the
+record began anew (forget()): a socket that has lived through an outage sends what the outage has
+taken, long after it. The counters do not tell which segments are sent again, but they can't be more
+than those that left before them.
 """
 
 from __future__ import annotations
@@ -23,6 +28,8 @@ OVERDUE = 2.0
 """A question that nothing overtook is no loss after this long: silence is judged elsewhere."""
 EARLY = 0.001
 """A question may have been noted so much later than its answer's RTT says: rounding."""
+AGAIN = 4
+"""A segment may be lost, and sent again, so many times."""
 LATE = 5.0
 """An answer that comes so long after it was given up still corrects the count."""
 
@@ -101,6 +108,11 @@ class Losses:
 
     seen: tuple[int, int, int, int] | None = None
     """Segments sent, lost, arrived, lost, as the counters had them last; None: not yet."""
+    fresh: tuple[int, int] = (0, 0)
+    """Losses (out, in) that what was sent for the first time since forget() may still have."""
+    stale: tuple[int, int] = (0, 0)
+    """Segments sent again since then beyond these: they were first sent before it, and neither
+    cross nor get lost."""
     fine: tuple[Step, ...] = ()
     """Oldest first; the last one goes on until it is STEP long."""
     began: float = 0.0
@@ -136,7 +148,7 @@ def observe(
     old = losses.seen
     if old is None or seen[0] < old[0] or seen[2] < old[2]:
         return replace(losses, seen=seen)
-    out, out_lost, into, into_lost = (a - b for a, b in zip(seen, old, strict=True))
+    losses, (out, out_lost, into, into_lost) = _crossed(losses, seen, old)
     more = Step(now, out, out_lost, into, into_lost, losses.probes, losses.probes_lost)
     more = replace(more, full_out=full[0], full_into=full[1])
     fine, began = losses.fine, losses.began
@@ -163,6 +175,34 @@ def observe(
         lost=losses.lost + lost,
         lost_at=now if counted.out_lost + counted.into_lost > 0 else losses.lost_at,
     )
+
+
+def _crossed(
+    losses: Losses, seen: tuple[int, int, int, int], old: tuple[int, int, int, int]
+) -> tuple[Losses, tuple[int, int, int, int]]:
+    """Segments sent, lost, arrived, lost between two reads, of those sent since forget()."""
+    out, out_lost, into, into_lost = (a - b for a, b in zip(seen, old, strict=True))
+    fresh_out, stale_out = _old(out, out_lost, losses.fresh[0], losses.stale[0])
+    fresh_into, stale_into = _old(into, into_lost, losses.fresh[1], losses.stale[1])
+    losses = replace(
+        losses,
+        fresh=(fresh_out, fresh_into),
+        stale=(losses.stale[0] + stale_out, losses.stale[1] + stale_into),
+    )
+    return losses, (
+        out - max(0, stale_out),
+        out_lost - stale_out,
+        into - max(0, stale_into),
+        into_lost - stale_into,
+    )
+
+
+def _old(sent: int, again: int, fresh: int, stale: int) -> tuple[int, int]:
+    """(What may still be lost from now on; how many of those sent again are none of that, or, below
+    zero, were none and have proved to be sent again for nothing)."""
+    fresh += AGAIN * max(0, sent - max(0, again))
+    old = max(0, again - fresh) if again >= 0 else max(again, -stale)
+    return fresh - (again - old), old
 
 
 def _trim(losses: Losses, now: float) -> Losses:
@@ -233,7 +273,17 @@ def expire(losses: Losses, now: float, patience: float) -> Losses:
 
 def forget(losses: Losses) -> Losses:
     """After an outage: what was lost in it says nothing about the path as it is now."""
-    return replace(losses, fine=(), coarse=(), asked=(), missed=(), probes=0, probes_lost=0)
+    return replace(
+        losses,
+        fresh=(0, 0),
+        stale=(0, 0),
+        fine=(),
+        coarse=(),
+        asked=(),
+        missed=(),
+        probes=0,
+        probes_lost=0,
+    )
 
 
 def forget_questions(losses: Losses) -> Losses:

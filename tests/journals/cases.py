@@ -202,7 +202,7 @@ CASES = (
         {
             "wan1": tuple(
                 step
-                for number, (soonest, latest) in enumerate(((2, 4), (2.5, 7), (4, 12), (6, 16)))
+                for number, (soonest, latest) in enumerate(((2, 3), (2.5, 5), (4, 8), (6, 12)))
                 for step in (
                     Enters("down", f"broken{number}", 0.05, 0.5),
                     Enters("probation", f"healed{number}", 0.0, 1.0),

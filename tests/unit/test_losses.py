@@ -109,6 +109,38 @@ def test_repeats_that_prove_needless_are_taken_back() -> None:
     assert path.beyond() is None
 
 
+def test_what_an_outage_took_is_no_loss_when_it_is_sent_again() -> None:
+    path = Path()
+    for _ in range(20):
+        path.read(out=4, into=4)
+    path.losses = losses.forget(path.losses)
+    for _ in range(10):
+        path.read(out=3, out_lost=3, into=2, into_lost=2)
+    assert (path.losses.crossed, path.losses.lost) == (160, 0)
+    assert shares.shown(path.losses) == (0, 0)
+
+
+def test_its_rest_neither_hides_what_is_lost_since_nor_makes_it_less_when_needless() -> None:
+    path = Path()
+    path.losses = losses.forget(path.losses)
+    path.read(out=20, out_lost=20)
+    path.counters = replace(path.counters, spurious_segments=5)
+    path.read()
+    assert path.losses.lost == 0
+    for _ in range(40):
+        path.read(out=4, out_lost=path.chance(4, 0.12))
+    share = path.beyond()
+    assert share is not None
+    assert share.ratio > 0.08
+
+
+def test_a_segment_may_be_lost_more_than_once() -> None:
+    path = Path()
+    for _ in range(10):
+        path.read(out=10, out_lost=7)
+    assert path.losses.lost == 70
+
+
 def test_many_losses_at_once_are_an_outage() -> None:
     path = Path()
     for _ in range(20):

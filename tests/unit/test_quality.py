@@ -134,6 +134,47 @@ def test_a_lossy_path_is_back_in_time(seed: int) -> None:
     assert not demotions(world, healed)
 
 
+def test_what_an_outage_took_and_is_sent_again_does_not_keep_a_path_from_coming_back() -> None:
+    world = two()
+    one = rough(world)
+    one.upload = 0.02
+    world.run(5.0)
+    one.dead = True
+    world.run(0.5)
+    one.upload = None
+    assert world.state.path("one").state is PathState.DOWN
+    world.run(3.5)
+    one.dead = False
+    healed = world.now
+    for after, segments in ((0.9, 1), (2.4, 1), (2.45, 4), (2.5, 8)):  # RTOs, then its whole rest
+        for _ in range(segments):
+            world.at(after, lambda: world.resend(one))
+    world.run(RECOVER + 2.0)
+    assert world.states("one", healed) == ["probation", "up"]
+    assert not [d for d in world.decisions if d.at >= healed and d.state == "suspect"]
+
+
+def test_a_path_that_loses_does_not_come_back_from_an_outage() -> None:
+    back = 0
+    for seed in range(20):
+        world = RoughWorld(RoughPath("one", rng=random.Random(seed)))
+        world.run(3.0)
+        if seed % 2:
+            world.paced(0.02)
+        world.run(5.0)
+        one = rough(world)
+        one.dead = True
+        world.link("one", False)
+        world.run(4.0)
+        one.dead, one.loss = False, 0.1
+        world.link("one", True)
+        healed = world.now
+        world.run(RECOVER + 2.0)
+        assert world.states("one", healed)[:1] == ["probation"]
+        back += "up" in world.states("one", healed)
+    assert back <= 1, "one in twelve without traffic loses too few probes to tell"
+
+
 def test_the_wish_for_throughput_keeps_a_lossy_path_and_drops_a_hopeless_one() -> None:
     world = two()
     configs = tuple(
