@@ -103,14 +103,17 @@ class Pulse:
         self._troubled(outcome.state.trouble)
         for decision in outcome.decisions:
             self._decided(decision)
-        wishes = dict(outcome.wishes)
-        if wishes != self.wishes or outcome.aborts:
-            self.wishes = wishes
-            self.aborts |= outcome.aborts
-            self._wished()
+        if outcome.wishes is not None:
+            self._take_wishes(dict(outcome.wishes), outcome.aborts)
         if self._handle is not None:
             self._handle.cancel()
         self._handle = self._loop.call_at(max(outcome.wake_at, now + SHORTEST_WAIT), self.tick)
+
+    def _take_wishes(self, wishes: dict[str, Wish], aborts: frozenset[str]) -> None:
+        if wishes != self.wishes or aborts:
+            self.wishes = wishes
+            self.aborts |= aborts
+            self._wished()
 
     def close(self) -> None:
         """No tick from now on."""

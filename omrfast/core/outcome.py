@@ -51,7 +51,8 @@ class ProbeOrder:
 @dataclass(frozen=True, slots=True)
 class Outcome:
     state: CoreState
-    wishes: tuple[tuple[str, Wish], ...]
+    wishes: tuple[tuple[str, Wish], ...] | None = None
+    """By path name; None: as they were."""
     decisions: tuple[Decision, ...] = ()
     probes: tuple[ProbeOrder, ...] = ()
     aborts: frozenset[str] = frozenset()

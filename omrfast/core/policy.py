@@ -7,6 +7,9 @@ the gateway answers, a question to the other paths (verdict.py). A path goes bad
 ``hold``. It comes back through probation, where it has to answer for ``recover_after``; but when
 a probe that left before the verdict is answered after it, the path was slow and not dead, and is
 degraded at once: nothing that arrives within the proof's deadline could have told the two apart.
+
+Ticks come as often as silence has to be noticed in time; most of them find none, and what they have
+measured waits a little until it is judged (glance.py).
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from collections.abc import Callable
 
 from omrfast.core import (
     damping,
-    limits,
+    glance,
     overrides,
     quality,
     reach,
@@ -51,9 +54,9 @@ from omrfast.core.happenings import (
 )
 from omrfast.core.outcome import Decision, Outcome
 from omrfast.core.replacing import replace
-from omrfast.core.schedule import send_due, wake
+from omrfast.core.schedule import send_due
 from omrfast.core.signs import silence
-from omrfast.core.state import CoreState, Evidence, PathRecord
+from omrfast.core.state import NEVER, CoreState, Evidence, PathRecord
 from omrfast.core.transitions import GIVEN_UP, enter
 from omrfast.core.types import PathState, Role
 from omrfast.core.wish import settle, wishes
@@ -65,8 +68,15 @@ _SILENT_KINDS = frozenset({_S.UNKNOWN, _S.UP, _S.DEGRADED, _S.FAILING, _S.PROBAT
 
 def step(state: CoreState, event: Event, now: float) -> Outcome:
     """Take in one event. The answer holds the new state, what is wished, decided and probed."""
-    before = state
-    state = overrides.expire(_take(state, event, now), now)
+    after = _take(state, event, now)
+    if isinstance(event, Tick):
+        again = glance.again_at(after, now)
+        if again is not None:
+            return Outcome(glance.unjudged(after, now), wake_at=again)
+    return _judged(state, overrides.expire(after, now), now)
+
+
+def _judged(before: CoreState, state: CoreState, now: float) -> Outcome:
     state = servers.listen(state, now)
     paths = state.paths
     state = replace(
@@ -82,7 +92,7 @@ def step(state: CoreState, event: Event, now: float) -> Outcome:
         state = judgement.judge(state, now)
     state = _keep_admitted(before, state, now)
     state, probes = send_due(state, now)
-    state = settle(state, now)
+    state = glance.judged(settle(state, now), now)
     wished = wishes(state, now)
     decisions = _decisions(before, state, now)
     given_up = {name for name, wish in wished if wish.present is False}
@@ -92,12 +102,8 @@ def step(state: CoreState, event: Event, now: float) -> Outcome:
         decisions=decisions,
         probes=probes,
         aborts=frozenset(d.path for d in decisions if d.state in GIVEN_UP and d.path in given_up),
-        wake_at=min(servers.wake(state), *_wakes(state, now)),
+        wake_at=glance.wake(state, now),
     )
-
-
-def _wakes(state: CoreState, now: float) -> list[float]:
-    return [wake(record, now) for record in state.paths] or [now + limits.BUSY]
 
 
 def _take(state: CoreState, event: Event, now: float) -> CoreState:
@@ -217,6 +223,7 @@ def reconfigure(state: CoreState, paths: tuple[PathConfig, ...], now: float) -> 
     known = {record.config.name: record for record in state.paths}
     return replace(
         state,
+        due_at=NEVER,
         paths=tuple(
             replace(known[path.name], config=path)
             if path.name in known

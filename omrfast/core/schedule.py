@@ -154,18 +154,25 @@ def _paid_at(record: PathRecord, cost: int, now: float) -> float:
     return budget.affordable_at(record, cost, now)
 
 
-def wake(record: PathRecord, now: float) -> float:
-    """The earliest moment at which this path's judgement could change without an event."""
+def due_at(record: PathRecord, now: float) -> float:
+    """When something is due on this path whatever its traffic does: a probe, the end of a
+    suspicion's time, or of the operator's word."""
     over = overrides.wake(record)
     if not record.link_up or record.role is Role.OFF:
-        return min(over, record.model.at + limits.BUSY)
+        return over
     again = min((_again_at(record, entry) for entry in choosing.beyond(record)), default=_NEVER)
     asked = [entry for entry in record.targets if services.is_service(entry)]
     again = min([again, *(_service_at(record, entry, now) for entry in asked)])
-    due = min(over, again, _probe_at(record, now), record.model.at + limits.BUSY)
+    due = min(over, again, _probe_at(record, now))
     suspicion = record.suspicion
-    if suspicion is not None:
-        return min(due, suspicion.waits_until or suspicion.deadline)
-    if record.state in _GIVEN_UP:
-        return due
-    return min(due, signs.due_at(record, now))
+    return due if suspicion is None else min(due, suspicion.waits_until or suspicion.deadline)
+
+
+def look_at(record: PathRecord, now: float) -> float:
+    """When this path's counters are to be read again: silence may then have become a sign."""
+    latest = record.model.at + limits.BUSY
+    if not record.link_up or record.role is Role.OFF:
+        return latest
+    if record.suspicion is not None or record.state in _GIVEN_UP:
+        return latest
+    return min(latest, signs.due_at(record, now))

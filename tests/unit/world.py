@@ -366,7 +366,8 @@ class World:
     def _step(self, event: Event) -> None:
         outcome: Outcome = policy.step(self.state, event, self.now)
         self.state = outcome.state
-        self.wishes = dict(outcome.wishes)
+        if outcome.wishes is not None:
+            self.wishes = dict(outcome.wishes)
         self.decisions += outcome.decisions
         self.aborted += outcome.aborts
         self.wake_at = max(outcome.wake_at, self.now + 0.001)
