@@ -8,6 +8,7 @@ the core's answer becomes probes, log lines and a pass of the reconciler.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
 from collections.abc import Callable
@@ -24,16 +25,18 @@ from omrfast.core.views import FlowView, Snapshot
 from omrfast.dataplane.loader import open_dataplane
 from omrfast.exclusive import NamespaceLock
 from omrfast.export.board import Board
-from omrfast.export.control import ControlServer
+from omrfast.export.control import ControlServer, Params
 from omrfast.export.desk import Desk
 from omrfast.export.handlers import control_handlers
 from omrfast.export.prometheus import MetricsServer
+from omrfast.export.status import Json
 from omrfast.follow import Follower
 from omrfast.meter import Meter
 from omrfast.places import Places
 from omrfast.probing import Probing
 from omrfast.pulse import Pulse
 from omrfast.reconcile import Reconciler
+from omrfast.service import notify
 from omrfast.store.journal import Recorder
 from omrfast.store.ledger import Ledger, LedgerError
 from omrfast.store.overrides import Overrides
@@ -46,6 +49,8 @@ SLOW_REST = 9.0
 the walk over them takes no more than a tenth of a processor."""
 PASS_INTERVAL = 5.0
 """A reconciler's pass at least this often: heals what others change."""
+_FIXED = ("agent", "metrics", "journal")
+"""Sections of the configuration that a restart only can change."""
 
 
 class AgentError(Exception):
@@ -109,12 +114,15 @@ class Agent:
             {
                 **control_handlers(self._answer, self._flows, self._board.events),
                 **self._desk.handlers(),
+                "reload": self._reload_asked,
             },
         )
         await control.start()
         try:
             await self._start(loop)
+            notify("READY=1")
             await self._stopping.wait()
+            notify("STOPPING=1")
             self._board.agent("stopping")
             await self._put_back()
             if self._failure is not None:
@@ -272,24 +280,44 @@ class Agent:
 
     def _hangup(self) -> None:
         """SIGHUP: a configuration that can't be used leaves the running one as it is."""
-        if self._reload_config is None or not self._ready.is_set():
-            log.warning("not reloaded: %s", "still starting" if self._reload_config else "no file")
+        if not self._ready.is_set():
+            log.warning("not reloaded: still starting")
             return
+        with contextlib.suppress(ConfigError):  # which is in the log
+            self._reload()
+
+    def _reload(self) -> tuple[str, ...]:
+        """What a restart only can change, although it was changed. Raises ConfigError."""
         try:
+            if self._reload_config is None:
+                raise ConfigError("there is no file")
             config = self._reload_config()
         except ConfigError as error:
             log.error("not reloaded: %s", error)
-            return
-        if config.agent != self._config.agent or config.metrics != self._config.metrics:
-            log.warning("[agent] and [metrics] change with a restart only")
+            raise
+        running = self._config
+        later = tuple(
+            f"[{name}]" for name in _FIXED if getattr(config, name) != getattr(running, name)
+        )
+        for part in later:
+            log.warning("%s changes with a restart only", part)
         paths = config.paths or tuple(replace(p, quality=config.quality) for p in self._pulse.paths)
         self._places.retire(self._pulse.paths, paths)
-        self._config = replace(config, agent=self._config.agent, metrics=self._config.metrics)
+        self._config = replace(config, **{name: getattr(running, name) for name in _FIXED})
         self._pulse.reconfigure(paths)
         self._tell_servers()
         self._probing.configure(self._config)
         self._follower.want()
         self._board.agent(f"reloaded {config.source}")
+        return later
+
+    async def _reload_asked(self, params: Params) -> Json:
+        """{} → {"refused": why or null, "source": file, "later": sections}"""
+        await self._ready.wait()
+        try:
+            return {"refused": None, "later": self._reload(), "source": self._config.source}
+        except ConfigError as error:
+            return {"refused": str(error), "later": (), "source": self._config.source}
 
     # --- what is shown ---------------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ COMMANDS = (
     "status",
     "explain",
     "path",
+    "reload",
     "flows",
     "events",
     "check",

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import signal
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -38,6 +39,7 @@ def _configuration(args: argparse.Namespace) -> Config:
 
 
 def handle(args: argparse.Namespace) -> int:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the agent listens: it would end it
     import asyncio
 
     from omrfast.agent import Agent

@@ -16,7 +16,6 @@ from omrfast.core.events import Event, OverrideChanged
 from omrfast.core.explain import Explanation, NothingKnown, explain
 from omrfast.core.state import CoreState, Override, PathRecord
 from omrfast.core.types import PathState, Role
-from omrfast.core.words import span
 from omrfast.export.control import Handler, Params
 from omrfast.store.overrides import OverrideError, Overrides
 
@@ -120,7 +119,6 @@ class Desk:
         until = None if seconds is None else now + seconds
         override = None if role is None else Override(role, until)
         self._take(OverrideChanged(name, override))
-        log.info("path %s: the operator says %s", name, _words(role, seconds))
         problem = None
         try:
             self._overrides.keep(name, override, now, time.time())
@@ -128,12 +126,6 @@ class Desk:
             problem = str(error)
             log.error("%s", problem)
         return {"path": name, "role": role, "seconds": seconds, "problem": problem}
-
-
-def _words(role: Role | None, seconds: float | None) -> str:
-    if role is None:
-        return "auto"
-    return f"{role}, until told otherwise" if seconds is None else f"{role} for {span(seconds)}"
 
 
 def _word(params: Params) -> tuple[str, Role | None, float | None]:

@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 from router import DEADLINE, Router, two_uplinks, wait_for
 
+from omrfast.cli import reload
 from omrfast.cli.machine import CAPABILITIES
+from omrfast.cli.main import build_parser
 
 UNIT = Path(__file__).parents[2] / "packaging" / "omrfast.service"
 GIVEN = re.compile(r"([A-Za-z]+)=(.*)")
@@ -48,6 +50,14 @@ def test_systemd_accepts_it(tmp_path: Path) -> None:
         [tool, "verify", str(unit)], capture_output=True, text=True, timeout=30, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_it_is_started_and_reloaded_when_the_agent_says_so() -> None:
+    given = settings()
+    assert given["Type"] == "notify", "test_with_agent.py: READY=1"
+    command = given["ExecReload"].split()
+    assert command[0] == given["ExecStart"].split()[0]
+    assert build_parser().parse_args(command[1:]).handler is reload.handle
 
 
 def test_it_grants_what_check_asks_for() -> None:

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from router import Router, two_uplinks, wait_for
+from router import DEADLINE, Router, two_uplinks, wait_for
 
 
 @pytest.fixture
@@ -88,3 +89,48 @@ def test_status_without_a_usable_path_exits_with_3(router: Router) -> None:
 
     wait_for("both paths down", both_down)
     assert router.omrfast("status").returncode == 3
+
+
+def test_reload_says_what_became_of_it(router: Router) -> None:
+    assert router.omrfast("reload").returncode == 1, "no agent"
+    router.start()
+    router.configure('[journal]\nsize = "0B"\n[quality]\nhold = "1s"\n')
+    done = router.omrfast("reload")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"reloaded {router.config}\n[journal] changes with a restart only\n"
+    good = router.config
+    router.config = good.with_name("other.toml")
+    router.configure("")
+    good.write_text('[quality]\nholt = "1s"\n')
+    done = router.omrfast("reload")
+    assert done.returncode == 2
+    assert "did you mean hold?" in done.stderr
+    assert "not reloaded: " in router.log.read_text()
+
+
+def test_a_hangup_while_it_starts_does_not_end_it(router: Router) -> None:
+    agent = router.launch()
+    ignored = 1 << (signal.SIGHUP - 1)
+
+    def takes_it() -> bool:
+        status = Path(f"/proc/{agent.pid}/status").read_text()
+        masks = [int(status.split(f"{name}:")[1].split()[0], 16) for name in ("SigIgn", "SigCgt")]
+        return bool((masks[0] | masks[1]) & ignored)
+
+    wait_for("SIGHUP is no end any more", takes_it)
+    agent.send_signal(signal.SIGHUP)
+    wait_for("it works", lambda: router.omrfast("status").returncode in (0, 3))
+    assert router.end(signal.SIGTERM) == 0
+
+
+def test_the_service_manager_is_told(router: Router, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = str(router.run_dir.with_name("notify"))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.settimeout(DEADLINE)
+        manager.bind(name)
+        monkeypatch.setenv("NOTIFY_SOCKET", name)
+        router.launch()
+        assert manager.recv(64) == b"READY=1"
+        assert router.omrfast("status").returncode in (0, 3)
+        assert router.end(signal.SIGTERM) == 0
+        assert manager.recv(64) == b"STOPPING=1"
