@@ -153,6 +153,7 @@ class Agent:
         self._closers.append(self._reconciler.close)
         observed = await self._observe()
         paths = self._places.find(self._config, observed)
+        await self._reconciler.take_over(paths)
         plane = await asyncio.to_thread(
             open_dataplane, agent.run_dir, agent.loader, flows=agent.flows
         )

@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from omrfast.act.apply import Actuator, Timing
@@ -29,7 +29,13 @@ from omrfast.core.routing import route_key
 from omrfast.core.settings import missing, setting_operations, window_operations
 from omrfast.core.views import ActionView
 from omrfast.deeds import Complaint, Deeds, Step
-from omrfast.store.changes import EndpointChange, RouteChange, SettingChange, WindowChange
+from omrfast.store.changes import (
+    Change,
+    EndpointChange,
+    RouteChange,
+    SettingChange,
+    WindowChange,
+)
 from omrfast.store.ledger import Ledger, LedgerError
 from omrfast.store.restore import Restored, restore
 
@@ -46,6 +52,17 @@ def baseline_of(ledger: Ledger) -> Baseline:
         elif isinstance(change, RouteChange):
             metrics[route_key(change.original)] = change.original.metric
     return Baseline(endpoints, metrics)
+
+
+def before_changes(changes: Iterable[Change], observed: Observed) -> Observed:
+    """With the endpoints as they had been found: what we took away, and without what we gave."""
+    endpoints = {(e.address, e.port): e for e in observed.endpoints}
+    for change in changes:
+        if isinstance(change, EndpointChange):
+            endpoints.pop((change.address, change.port), None)
+            if change.original is not None:
+                endpoints[change.address, change.port] = change.original
+    return replace(observed, endpoints=tuple(endpoints.values()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +114,31 @@ class Reconciler:
     async def observe(
         self, paths: tuple[PathConfig, ...] | None, servers: tuple[str, ...]
     ) -> Observed:
-        """What the kernel has. Raises ActionError."""
-        return await self._actuator.observe(paths, servers)
+        """What the kernel has, with the endpoints as found. Raises ActionError."""
+        observed = await self._actuator.observe(paths, servers)
+        return before_changes(self._ledger.changes, observed)
+
+    async def take_over(self, paths: tuple[PathConfig, ...]) -> None:
+        """Of what an earlier run has changed, put back what is none of these paths' any more.
+
+        Raises ActionError or LedgerError.
+        """
+        if self._dry_run or not self._ledger.changes:
+            return
+        names = {path.interface for path in paths}
+        devices = (await self._actuator.observe(None, ())).interfaces
+        own = {a for device in devices if device.name in names for a in device.addresses}
+
+        def theirs(change: Change) -> bool:
+            match change:
+                case SettingChange():
+                    return True
+                case EndpointChange(interface=None):
+                    return change.address in own
+                case _:
+                    return change.interface in names
+
+        await restore(self._ledger, self._actuator, keep=theirs)
 
     # --- one pass -------------------------------------------------------------------------------
 

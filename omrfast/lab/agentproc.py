@@ -96,8 +96,9 @@ class Agent:
 
     # --- life ---
 
-    def start(self) -> None:
-        """Start it and wait until it answers with every path; LabError with its log if not."""
+    def start(self, paths: int | None = None) -> None:
+        """Start it and wait until it answers with every path (or so many); LabError with its log
+        if not."""
         command = [sys.executable, "-m", "omrfast.cli.main", "run", "--config"]
         with self.log_path.open("a") as log:
             self._process = netns.spawn(
@@ -107,7 +108,7 @@ class Agent:
                 stdout=log,
                 stderr=log,
             )
-        expected = len(self._lab.spec.uplinks)
+        expected = len(self._lab.spec.uplinks) if paths is None else paths
         self.wait_for(lambda status: len(status["paths"]) == expected, START_PATIENCE, "start")
 
     @property

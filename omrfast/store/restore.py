@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -16,6 +16,7 @@ from omrfast.core.operations import (
     Endpoint,
     Observed,
     Operation,
+    Route,
     SetBackup,
     SetMetric,
     SetSetting,
@@ -107,7 +108,7 @@ def _any_id(step: Step) -> bool:
 def _restore_route(change: RouteChange, observed: Observed) -> Step | None:
     index = _index(change.interface, observed)
     original = change.original
-    what = f"route {original.destination} dev {change.interface} metric {original.metric}"
+    what = f"{_named(original, change.interface)} metric {original.metric}"
     if index is None:
         return Step(change, None, f"{what}: the interface is gone", later=True)
     wished = replace(original, ifindex=index)
@@ -125,7 +126,7 @@ def _remove_copy(change: CopyChange, observed: Observed) -> Step | None:
     held = held_copy(change, observed)
     if held is None:
         return None
-    what = f"route {held.destination} dev {change.interface} metric {held.metric}"
+    what = f"{_named(held, change.interface)} metric {held.metric}"
     return Step(change, WithdrawRoute(held), f"{what}, which we had added, removed")
 
 
@@ -143,7 +144,7 @@ def _restore_window(change: WindowChange, observed: Observed) -> Step | None:
     held = held_window(change, observed)
     if held is None or held[1] == change.original:
         return None
-    what = f"initial window of route {change.route.destination} dev {change.interface}"
+    what = f"initial window of {_named(change.route, change.interface)}"
     if held[1] not in change.applied:
         return Step(change, None, f"{what}: is {held[1]}, by someone else")
     return Step(change, SetWindow(held[0], change.original), f"{what} put back")
@@ -191,12 +192,19 @@ def _differ_in_backup_only(one: Endpoint, other: Endpoint) -> bool:
     )
 
 
+def _named(route: Route, interface: str) -> str:
+    table = "" if route.main else f" table {route.table}"
+    return f"route {route.destination} dev {interface}{table}"
+
+
 def _index(name: str | None, observed: Observed) -> int | None:
     return next((entry.index for entry in observed.interfaces if entry.name == name), None)
 
 
-async def restore(ledger: Ledger, actuator: Acting) -> Restored:
-    """Put everything in the ledger back and empty it; idempotent.
+async def restore(
+    ledger: Ledger, actuator: Acting, *, keep: Callable[[Change], bool] = lambda change: False
+) -> Restored:
+    """Put everything in the ledger back and empty it, but for what is to be kept; idempotent.
 
     What the kernel refuses, and what waits for its interface, stays in the ledger. Raises
     ActionError if nothing can be observed and LedgerError if the file cannot be written.
@@ -204,7 +212,8 @@ async def restore(ledger: Ledger, actuator: Acting) -> Restored:
     done: list[str] = []
     left: list[str] = []
     failed: list[str] = []
-    kept: list[Change] = []
+    kept = [change for change in ledger.changes if keep(change)]
+    due = [change for change in ledger.changes if not keep(change)]
     changed = {
         c.original if isinstance(c, RouteChange) else c.route
         for c in ledger.changes
@@ -212,7 +221,7 @@ async def restore(ledger: Ledger, actuator: Acting) -> Restored:
     }
     destinations = {route.destination for route in changed}
     observed = await actuator.observe(None, sorted(destinations))
-    for step in plan_restore(ledger.changes, observed):
+    for step in plan_restore(due, observed):
         if step.op is None:
             _log.warning("left as it is: %s", step.text)
             left.append(step.text)

@@ -16,6 +16,7 @@ import pytest
 from omrfast.export import client
 from omrfast.lab import diag, netns
 from omrfast.lab.agentproc import Agent
+from omrfast.lab.faults import NO_INTERFACE
 from omrfast.lab.topology import Lab, TopologySpec, UplinkSpec
 from omrfast.lab.traffic import Stream, StreamSpec
 from tests.lab.conftest import QUICK, Router, entered, eventually
@@ -354,6 +355,43 @@ def test_a_path_that_comes_with_another_name_is_one_path(
         eventually(lambda: router.endpoints() == wished, "another pass")
     done = [e["message"] for e in agent.events() if e["kind"] == "action"]
     assert not [text for text in done if "10.1.0.2 added" in text], done
+
+
+def test_what_a_killed_agent_did_to_a_path_that_its_successor_has_not_is_put_back(
+    lab: Lab, router: Router, agent: Agent
+) -> None:
+    before = router.found()
+    with Stream(lab, SMALL):
+        lab.links["wan1"].change(blackhole=True)
+        agent.wait_state("wan1", "down")
+        eventually(lambda: list(router.endpoints()) == ["10.2.0.2"], "endpoint removed")
+        agent.kill()
+        first, _, rest = agent.config_path.read_text().split("[[path]]")
+        agent.config_path.write_text(f"{first}[[path]]{rest}")
+        agent.start(paths=1)
+        assert router.found() == before
+
+
+def test_a_path_found_by_a_killed_agents_successor_has_the_role_that_it_had() -> None:
+    uplinks = (UplinkSpec(rtt=0.04), UplinkSpec(rtt=0.08, role="backup"))
+    with Lab(TopologySpec(uplinks=uplinks)) as lab:
+        router = Router(lab)
+        before = router.found()
+        agent = Agent(lab, QUICK)
+        first, _, _ = agent.config_path.read_text().partition("[[path]]")
+        agent.config_path.write_text(first)
+        agent.start()
+        try:
+            agent.wait_state("wan2", "up")
+            NO_INTERFACE.begin(lab, 2)
+            eventually(lambda: list(router.endpoints()) == ["10.1.0.2"], "endpoint removed")
+            agent.kill()
+            NO_INTERFACE.end(lab, 2)
+            agent.start()
+            assert path(agent.wait_state("wan2", "up"), "wan2")["role"] == "backup"
+            eventually(lambda: router.found() == before, "as it was found")
+        finally:
+            agent.stop()
 
 
 def test_nobody_answers_pings_and_nothing_is_taken_away(lab: Lab, router: Router) -> None:
