@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from omrfast.act.interfaces import RTM_GETADDR, RTM_GETLINK, parse_address, parse_link
 from omrfast.act.netlink import attributes, messages
-from omrfast.act.routes import RTM_DELROUTE, RTM_NEWROUTE, parse_route
+from omrfast.act.route_message import RTM_DELROUTE, RTM_NEWROUTE, parse_route
 
 RTM_NEWLINK, RTM_DELLINK = RTM_GETLINK - 2, RTM_GETLINK - 1
 RTM_NEWADDR, RTM_DELADDR = RTM_GETADDR - 2, RTM_GETADDR - 1

@@ -16,7 +16,8 @@ from omrfast.act.errors import ActionError
 from omrfast.act.interfaces import InterfaceManager
 from omrfast.act.mptcp import EndpointManager, Limits
 from omrfast.act.netlink import Netlink, NetlinkError
-from omrfast.act.routes import RTM_GETROUTE, RouteManager
+from omrfast.act.route_message import RTM_GETROUTE
+from omrfast.act.routes import RouteManager
 from omrfast.act.sockets import SocketDiag
 from omrfast.core.operations import Endpoint
 
