@@ -166,7 +166,7 @@ def _link(args: argparse.Namespace) -> int:
 
 
 def _scenario(name: str) -> Scenario:
-    from omrfast.lab.scenario import SCENARIOS
+    from omrfast.lab.scenarios import SCENARIOS
 
     if name not in SCENARIOS:
         raise CommandError(f"unknown scenario {name!r}: write one of {', '.join(SCENARIOS)}")
@@ -184,7 +184,7 @@ def _demo(args: argparse.Namespace) -> int:
 def _run(args: argparse.Namespace) -> int:
     from omrfast.lab.report import outcome, wide_console
     from omrfast.lab.runner import run
-    from omrfast.lab.scenario import SCENARIOS
+    from omrfast.lab.scenarios import SCENARIOS
     from omrfast.lab.topology import end_on_signals
     from omrfast.lab.view import open_view
 

@@ -16,7 +16,7 @@ from omrfast.lab.links import UP
 from omrfast.lab.picture import bands, draw
 from omrfast.lab.result import PathSample, demoted_after
 from omrfast.lab.runner import Live, run
-from omrfast.lab.scenario import SCENARIOS
+from omrfast.lab.scenarios import SCENARIOS
 from omrfast.lab.topology import Lab, TopologySpec, uplink_address
 from omrfast.lab.traffic import Stream, StreamRecord, StreamSpec
 from tests.lab.lab_helpers import eventually
