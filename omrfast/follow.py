@@ -11,6 +11,7 @@ from omrfast.act import watch
 from omrfast.act.errors import ActionError
 from omrfast.core.config import Config
 from omrfast.core.operations import Observed
+from omrfast.dataplane.names import DataPlaneError
 from omrfast.meter import Meter
 from omrfast.places import Places
 from omrfast.probing import Probing
@@ -20,6 +21,8 @@ log = logging.getLogger(__name__)
 
 SETTLE = 0.05
 """Netlink events come in bunches; look once when they have settled."""
+AGAIN = 0.5
+"""Seconds after a look that failed."""
 
 
 class Follower:
@@ -46,6 +49,7 @@ class Follower:
         self._looked = looked
         self._wanted = asyncio.Event()
         self._handle: asyncio.TimerHandle | None = None
+        self._complaint = ""
         self.unmeasured: dict[str, str] = {}
         """Why some paths can't be measured, by name."""
 
@@ -77,9 +81,17 @@ class Follower:
                 paths = self._places.discover(self._config(), observed, self._pulse.paths)
                 self._pulse.reconfigure(paths)
                 await self.bind(observed)
-            except ActionError as error:
-                log.error("%s", error)
+                self._complaint = ""
+            except (ActionError, DataPlaneError, OSError) as error:
+                self._again(str(error))
             self._looked()
+
+    def _again(self, why: str) -> None:
+        """What has changed is not known yet, and nobody may tell of it once more."""
+        if why != self._complaint:
+            log.error("%s; looking again every %g s", why, AGAIN)
+        self._complaint = why
+        self._handle = asyncio.get_running_loop().call_later(AGAIN, self._wanted.set)
 
     async def bind(self, observed: Observed) -> None:
         """Follow the paths to where they are now; tell the core whose link came or went."""
