@@ -15,8 +15,15 @@ from omrfast.act.errors import ActionError
 from omrfast.act.words import describe, kind_of
 from omrfast.blackhole import Blackhole
 from omrfast.core.cause import Cause
-from omrfast.core.operations import AbortHandshakes, ForgetBlackhole, Operation
+from omrfast.core.operations import (
+    AbortHandshakes,
+    ForgetBlackhole,
+    Operation,
+    SetSetting,
+    SetWindow,
+)
 from omrfast.core.outcome import Wish
+from omrfast.core.settings import SUBFLOWS
 from omrfast.core.views import ActionView
 from omrfast.marking import Marking
 from omrfast.store.ledger import Ledger
@@ -26,16 +33,23 @@ SWEEP_AGAIN = 0.05
 """Seconds after a path died, its handshakes are aborted again: of connections that were begun
 while the routes were being moved."""
 
-_REASONS = {
-    "setting": "[tuning], or room for a subflow on every uplink",
-    "forget": "it did so while a path was dead",
-}
-"""Of what is done whatever the paths are."""
 _NO_PATH = "as found: no path any more"
 
 Step = tuple[str, Operation]
 """An operation with the name of its path; empty: of none."""
 Complaint = Callable[[str], None]
+
+
+def _cause(op: Operation) -> Cause | None:
+    """Of what is done whatever becomes of the paths."""
+    match op:
+        case SetSetting(name) if name == SUBFLOWS:
+            return Cause("room for a subflow on every uplink")
+        case SetSetting() | SetWindow():
+            return Cause("as [tuning] says")
+        case ForgetBlackhole():
+            return Cause("it did so while a path was dead")
+    return None
 
 
 def _decided(causes: Mapping[str, Cause]) -> dict[str, Cause]:
@@ -144,7 +158,7 @@ class Deeds:
             complain(str(error))
             self._failed.add(path)
         else:
-            self.tell(path, kind_of(op), describe(op), timing)
+            self.told(path, op, timing)
             self._marking.done(path, op)
         finally:
             self._ledger.done(op)
@@ -161,12 +175,12 @@ class Deeds:
                 raise outcome
             timings.append(outcome)
         timing = Timing(timings[0].called_at, sum(one.took for one in timings))
-        self.tell(path, "repeat", "the peer is told again", timing, Cause(why))
+        self._tell(path, "repeat", "the peer is told again", timing, Cause(why))
 
     async def _forget_blackhole(self) -> None:
         """Raises ActionError."""
         op = ForgetBlackhole()
-        self.tell("", kind_of(op), describe(op), await self._actuator.apply(op))
+        self.told("", op, await self._actuator.apply(op))
 
     def _sweep_again(self, path: str, op: AbortHandshakes) -> None:
         if self._wishes.get(path, Wish()).present is False:
@@ -176,14 +190,12 @@ class Deeds:
         with contextlib.suppress(ActionError):  # the first one has complained
             await applied
 
-    def tell(
-        self, path: str, kind: str, text: str, timing: Timing, cause: Cause | None = None
-    ) -> None:
-        """Of an operation that was applied, or left out in a dry run; ``cause`` None: that which
-        the path's decision had."""
-        if kind in _REASONS:
-            cause = Cause(_REASONS[kind])
-        cause = cause or self._causes.get(path) or Cause(_NO_PATH)
+    def told(self, path: str, op: Operation, timing: Timing) -> None:
+        """An operation was applied, or left out in a dry run."""
+        cause = _cause(op) or self._causes.get(path) or Cause(_NO_PATH)
+        self._tell(path, kind_of(op), describe(op), timing, cause)
+
+    def _tell(self, path: str, kind: str, text: str, timing: Timing, cause: Cause) -> None:
         action = ActionView(
             time.time(),
             path,

@@ -18,7 +18,6 @@ from dataclasses import dataclass, replace
 
 from omrfast.act.apply import Actuator, Timing
 from omrfast.act.errors import ActionError
-from omrfast.act.words import describe, kind_of
 from omrfast.core.cause import Cause
 from omrfast.core.config import PathConfig, TuningConfig
 from omrfast.core.expect import expected
@@ -262,7 +261,7 @@ class Reconciler:
         for path, op in steps:
             if op not in self._said:
                 self._said.add(op)
-                self._deeds.tell(path, kind_of(op), describe(op), Timing(time.monotonic(), 0.0))
+                self._deeds.told(path, op, Timing(time.monotonic(), 0.0))
 
     # --- words ----------------------------------------------------------------------------------
 

@@ -124,6 +124,7 @@ def test_the_agent_does_its_work_with_these_rights(router: Router, loader: str) 
     assert router.end(signal.SIGTERM) == 0, router.log.read_text()
     assert (router.found(), tuned(router)) == before
     said = router.log.read_text()
+    assert re.search(r"stale_loss_cnt set to 1 in .* ms \(as \[tuning\] says\)", said)
     assert "ERROR" not in said
     assert "not permitted" not in said
 
