@@ -8,6 +8,7 @@ from omrfast.core.operations import (
     AddEndpoint,
     CopyRoute,
     DeleteEndpoint,
+    Endpoint,
     ForgetBlackhole,
     Operation,
     Route,
@@ -49,6 +50,8 @@ def describe(operation: Operation) -> str:
     match operation:
         case SetBackup(endpoint, backup):
             return f"endpoint {endpoint.address} {'is' if backup else 'no longer'} backup"
+        case DeleteEndpoint(Endpoint(id=0, flags=flags) as endpoint) if not flags:
+            return f"initial subflows from {endpoint.address} closed"
         case DeleteEndpoint(endpoint):
             return f"endpoint {endpoint.address} removed"
         case AddEndpoint(endpoint):
