@@ -52,9 +52,10 @@ from bench.accuracy_cell import Cell, Condition, Figures
 from bench.accuracy_meter import Meter, Reading, eventually
 from bench.command import run
 from bench.output import write_json
+from omrfast.lab.addresses import uplink_address
 from omrfast.lab.devices import LabError
 from omrfast.lab.links import Link, LinkStats
-from omrfast.lab.topology import Lab, TopologySpec, UplinkSpec, uplink_address
+from omrfast.lab.topology import Lab, TopologySpec, UplinkSpec
 from omrfast.lab.traffic import Stream, StreamSpec
 
 RTTS = (0.010, 0.020, 0.040, 0.100, 0.200, 0.500)

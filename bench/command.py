@@ -11,7 +11,7 @@ from collections.abc import Callable
 from omrfast.dataplane.names import DataPlaneError
 from omrfast.lab.devices import LabError
 from omrfast.lab.links import LinkError
-from omrfast.lab.topology import end_on_signals
+from omrfast.lab.process import end_on_signals
 
 _EXPECTED = (
     *(DataPlaneError, LabError, LinkError),

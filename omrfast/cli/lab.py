@@ -143,7 +143,7 @@ def _lab_name(text: str) -> str:
 
 def _link(args: argparse.Namespace) -> int:
     from omrfast.lab import links, ownership
-    from omrfast.lab.topology import check_root
+    from omrfast.lab.process import check_root
 
     check_root()
     path = ownership.root() / args.name / links.WIRE_SOCKET
@@ -175,17 +175,17 @@ def _scenario(name: str) -> Scenario:
 
 def _demo(args: argparse.Namespace) -> int:
     from omrfast.lab.demo import compare
-    from omrfast.lab.topology import end_on_signals
+    from omrfast.lab.process import end_on_signals
 
     end_on_signals()
     return compare(_scenario(args.scenario), args.out)
 
 
 def _run(args: argparse.Namespace) -> int:
+    from omrfast.lab.process import end_on_signals
     from omrfast.lab.report import outcome, wide_console
     from omrfast.lab.runner import run
     from omrfast.lab.scenarios import SCENARIOS
-    from omrfast.lab.topology import end_on_signals
     from omrfast.lab.view import open_view
 
     if args.scenario is None:

@@ -14,8 +14,9 @@ from typing import Any
 from omrfast.export import client
 from omrfast.export.control import ControlError
 from omrfast.lab import netns
+from omrfast.lab.addresses import uplink_address
 from omrfast.lab.devices import LabError
-from omrfast.lab.topology import Lab, uplink_address
+from omrfast.lab.topology import Lab
 
 Overrides = Mapping[str, Mapping[str, Any]]
 """What differs from the generated configuration: keys of a plain section, {"quality":

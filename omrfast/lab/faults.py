@@ -13,15 +13,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from omrfast.lab import netns
+from omrfast.lab.addresses import server_address, server_gateway, uplink_address, uplink_gateway
 from omrfast.lab.devices import LabError
 from omrfast.lab.services import Services
-from omrfast.lab.topology import (
-    Lab,
-    server_address,
-    server_gateway,
-    uplink_address,
-    uplink_gateway,
-)
+from omrfast.lab.topology import Lab
 
 
 class Fault(Protocol):

@@ -19,7 +19,8 @@ from pathlib import Path
 from omrfast.lab import ownership
 from omrfast.lab.agentproc import AGENT_CONFIG, Agent
 from omrfast.lab.devices import LabError
-from omrfast.lab.topology import Lab, TopologySpec, UplinkSpec, check_root, end_on_signals
+from omrfast.lab.process import check_root, end_on_signals
+from omrfast.lab.topology import Lab, TopologySpec, UplinkSpec
 
 DOWN_PATIENCE = 30.0
 RTTS = (0.04, 0.08, 0.12)

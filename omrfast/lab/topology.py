@@ -15,26 +15,24 @@ uplink (100 + n) that a rule picks by source address, as OpenMPTCProuter sets it
 
 from __future__ import annotations
 
-import atexit
-import os
 import secrets
-import signal
-import threading
 from dataclasses import dataclass
-from pathlib import Path
-from types import FrameType, TracebackType
-from typing import Protocol
+from types import TracebackType
 
 from omrfast.lab import devices as dev
-from omrfast.lab import netns, ownership
-from omrfast.lab.devices import Device, LabError
+from omrfast.lab import netns, ownership, process
+from omrfast.lab.addresses import (
+    DEFAULT,
+    LAN_CLIENT,
+    SERVER_ADDRESSES,
+    TABLE_BASE,
+    server_address,
+    server_gateway,
+    uplink_address,
+    uplink_gateway,
+)
+from omrfast.lab.devices import Device
 from omrfast.lab.links import Link, LinkPair, LinkSettings, open_backend
-
-SERVER_ADDRESSES = ("203.0.113.10", "203.0.113.20")
-LAN_CLIENT = "192.168.100.2"
-TABLE_BASE = 100
-DEFAULT = {4: "0.0.0.0/0", 6: "::/0"}
-"""IP version to the destination of its default routes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,47 +94,6 @@ class TopologySpec:
                 raise ValueError(f"role {uplink.role!r}: write active, backup or off")
 
 
-def uplink_address(n: int, version: int = 4) -> str:
-    """The router's address on uplink ``n`` (from 1)."""
-    return f"10.{n}.0.2" if version == 4 else f"fd00:{n}::2"
-
-
-def uplink_gateway(n: int, version: int = 4) -> str:
-    return f"10.{n}.0.1" if version == 4 else f"fd00:{n}::1"
-
-
-def server_address(v: int, version: int = 4) -> str:
-    """The public address of server ``v`` (from 1)."""
-    return SERVER_ADDRESSES[v - 1] if version == 4 else f"2001:db8:{v}::10"
-
-
-def server_gateway(v: int, version: int = 4) -> str:
-    """The router before server ``v``."""
-    return f"203.0.113.{8 * v + 1}" if version == 4 else f"2001:db8:{v}::1"
-
-
-class Guest(Protocol):
-    """A process inside the lab that is not part of the topology."""
-
-    def close(self) -> None: ...
-
-
-def check_root() -> None:
-    """LabError if this is not root."""
-    if os.geteuid() != 0:
-        raise LabError("the lab needs root: run it with sudo")
-
-
-def check_machine() -> None:
-    """LabError if labs cannot run here, with what to do."""
-    check_root()
-    try:
-        if int(Path("/proc/sys/net/mptcp/enabled").read_text()) == 0:
-            raise LabError("MPTCP is off: sysctl -w net.mptcp.enabled=1")
-    except FileNotFoundError as error:
-        raise LabError("this kernel has no MPTCP: use Linux 5.6 or newer with it") from error
-
-
 class Lab:
     """A running topology; a context manager that leaves nothing behind.
 
@@ -148,7 +105,7 @@ class Lab:
         self.spec = spec
         self.token = token or secrets.token_hex(3)
         self.links: dict[str, Link] = {}
-        self.guests: dict[str, Guest] = {}
+        self.guests: dict[str, process.Closed] = {}
         """Processes that a fault has brought into the lab; they end with it."""
         self._closed = True
         parts = ["router", "wire", "inet"]
@@ -182,11 +139,11 @@ class Lab:
         self.close()
 
     def up(self) -> None:
-        check_machine()
+        process.check_machine()
         ownership.collect_stale()
         ownership.claim(self.token, self.namespaces)
         self._closed = False
-        _open_labs.add(self)
+        process.open_labs.add(self)
         try:
             self._build()
         except BaseException:
@@ -198,7 +155,7 @@ class Lab:
         if self._closed:
             return
         self._closed = True
-        _open_labs.discard(self)
+        process.open_labs.discard(self)
         for guest in self.guests.values():
             guest.close()
         self.guests.clear()
@@ -327,26 +284,3 @@ class Lab:
         self.backend = open_backend(self.ns("wire"), pairs, self.directory, spec.seed, spec.backend)
         for pair, uplink in zip(pairs, spec.uplinks, strict=True):
             self.links[pair.name] = Link(self.backend, pair.name, uplink.settings())
-
-
-_open_labs: set[Lab] = set()
-
-
-@atexit.register
-def _close_all() -> None:
-    for lab in list(_open_labs):
-        lab.close()
-
-
-def end_on_signals() -> None:
-    """Let SIGTERM and SIGHUP end the process as an exception does, so that labs are removed.
-
-    For programs whose main thread may do so; SIGINT does it by itself.
-    """
-
-    def leave(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, leave)

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from omrfast.lab import netns
+from omrfast.lab.addresses import server_address
 from omrfast.lab.devices import LabError
-from omrfast.lab.topology import Lab, server_address
+from omrfast.lab.topology import Lab
 
 PEER = Path(__file__).with_name("peer.py")
 KINDS = ("bulk-up", "bulk-down", "paced-up", "paced-down", "request", "connect", "web")

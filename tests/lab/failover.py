@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from omrfast.lab import diag, netns
+from omrfast.lab.addresses import uplink_address
 from omrfast.lab.agentproc import Agent, Overrides
 from omrfast.lab.faults import Fault
 from omrfast.lab.services import Services
-from omrfast.lab.topology import Lab, TopologySpec, uplink_address
+from omrfast.lab.topology import Lab, TopologySpec
 from omrfast.lab.traffic import Stream
 from tests.lab.conftest import Router, entered, eventually
 

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from omrfast.lab import netns
-from omrfast.lab.topology import Lab, server_address, uplink_address
+from omrfast.lab.addresses import server_address, uplink_address
+from omrfast.lab.topology import Lab
 
 SO_TIMESTAMPNS = 35
 PORT = 4000

@@ -12,8 +12,9 @@ import pytest
 from omrfast.act.mptcp import EndpointManager
 from omrfast.lab import devices as dev
 from omrfast.lab import diag, netns
+from omrfast.lab.addresses import uplink_address
 from omrfast.lab.agentproc import Agent
-from omrfast.lab.topology import Lab, TopologySpec, UplinkSpec, uplink_address
+from omrfast.lab.topology import Lab, TopologySpec, UplinkSpec
 from omrfast.lab.traffic import Stream, StreamSpec
 from tests.lab.conftest import Router, eventually
 

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 import pytest
 
 from omrfast.lab import faults
+from omrfast.lab.addresses import server_address
 from omrfast.lab.faults import Fault
 from omrfast.lab.services import HTTP_PORT
-from omrfast.lab.topology import TopologySpec, server_address
+from omrfast.lab.topology import TopologySpec
 from omrfast.lab.traffic import Stream, StreamSpec
 from tests.lab.conftest import eventually
 from tests.lab.failover import GIVEN_UP, OFTEN, Site, fresh, goes_on, site

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from omrfast.lab import diag
-from omrfast.lab.topology import TopologySpec, uplink_address
+from omrfast.lab.addresses import uplink_address
+from omrfast.lab.topology import TopologySpec
 from omrfast.lab.traffic import Stream, StreamSpec
 from tests.lab.conftest import eventually
 from tests.lab.failover import Site, fresh, goes_on, site

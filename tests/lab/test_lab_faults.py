@@ -13,17 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from omrfast.lab import faults, netns, responder
+from omrfast.lab.addresses import server_address, server_gateway, uplink_address, uplink_gateway
 from omrfast.lab.faults import Fault
 from omrfast.lab.services import DNS_PORT, HTTP_PORT, Services
-from omrfast.lab.topology import (
-    Lab,
-    TopologySpec,
-    UplinkSpec,
-    server_address,
-    server_gateway,
-    uplink_address,
-    uplink_gateway,
-)
+from omrfast.lab.topology import Lab, TopologySpec, UplinkSpec
 
 PATIENCE = 0.4
 """Round trips of this lab take well below a millisecond."""

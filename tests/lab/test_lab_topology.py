@@ -13,13 +13,8 @@ from pathlib import Path
 import pytest
 
 from omrfast.lab import netns, ownership
-from omrfast.lab.topology import (
-    Lab,
-    TopologySpec,
-    UplinkSpec,
-    server_address,
-    uplink_address,
-)
+from omrfast.lab.addresses import server_address, uplink_address
+from omrfast.lab.topology import Lab, TopologySpec, UplinkSpec
 from tests.dispositions import as_usual
 from tests.lab.lab_helpers import eventually
 
@@ -116,7 +111,8 @@ def test_nothing_is_left_when_building_fails() -> None:
 
 OWNER = """
 import signal, sys
-from omrfast.lab.topology import Lab, TopologySpec, UplinkSpec, end_on_signals
+from omrfast.lab.process import end_on_signals
+from omrfast.lab.topology import Lab, TopologySpec, UplinkSpec
 end_on_signals()
 with Lab(TopologySpec(uplinks=(UplinkSpec(rtt=0.002),)), sys.argv[1]) as lab:
     print("up", flush=True)

@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from omrfast.lab import netns
+from omrfast.lab.addresses import uplink_address
 from omrfast.lab.diag import subflow_info
 from omrfast.lab.links import UP
 from omrfast.lab.picture import bands, draw
 from omrfast.lab.result import PathSample, demoted_after
 from omrfast.lab.runner import Live, run
 from omrfast.lab.scenarios import SCENARIOS
-from omrfast.lab.topology import Lab, TopologySpec, uplink_address
+from omrfast.lab.topology import Lab, TopologySpec
 from omrfast.lab.traffic import Stream, StreamRecord, StreamSpec
 from tests.lab.lab_helpers import eventually
 

@@ -14,9 +14,10 @@ import pytest
 
 from omrfast.core.recording import replay, told
 from omrfast.lab import netns
+from omrfast.lab.addresses import LAN_CLIENT
 from omrfast.lab.agentproc import Agent
 from omrfast.lab.devices import LabError
-from omrfast.lab.topology import LAN_CLIENT, Lab, TopologySpec
+from omrfast.lab.topology import Lab, TopologySpec
 from omrfast.lab.traffic import Stream, StreamSpec
 from omrfast.store.journal_format import Recording, read
 from tests.lab.conftest import QUICK, Router, eventually

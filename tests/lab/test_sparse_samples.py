@@ -15,7 +15,8 @@ from omrfast.dataplane.attach import attach, detach_all
 from omrfast.dataplane.loader import open_dataplane
 from omrfast.dataplane.reader import DataPlane
 from omrfast.lab import netns
-from omrfast.lab.topology import Lab, TopologySpec, UplinkSpec, uplink_address
+from omrfast.lab.addresses import uplink_address
+from omrfast.lab.topology import Lab, TopologySpec, UplinkSpec
 from omrfast.lab.traffic import Stream, StreamSpec
 from tests.lab.conftest import eventually
 

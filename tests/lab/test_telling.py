@@ -22,7 +22,8 @@ from omrfast.core.discover import bind
 from omrfast.core.outcome import Wish
 from omrfast.core.wish import PENALTY_DEGRADED, PENALTY_DOWN
 from omrfast.lab import diag, netns
-from omrfast.lab.topology import Lab, server_address, uplink_address
+from omrfast.lab.addresses import server_address, uplink_address
+from omrfast.lab.topology import Lab
 from omrfast.reconcile import Reconciler
 from omrfast.store.ledger import Ledger
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from omrfast.act.sockets import Subflow
-from omrfast.lab.topology import Lab, server_address, uplink_address
+from omrfast.lab.addresses import server_address, uplink_address
+from omrfast.lab.topology import Lab
 from tests.replay.exchange import Ends
 from tests.replay.recorder import Point, recording
 
