@@ -201,13 +201,7 @@ class WireBackend:
 
     def close(self) -> None:
         self._control.close()
-        with self._process as process:
-            assert process.stdin is not None
-            process.stdin.close()
-            try:
-                process.wait(5)
-            except subprocess.TimeoutExpired:
-                process.kill()
+        netns.end(self._process)
 
 
 def open_backend(

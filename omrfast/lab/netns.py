@@ -139,6 +139,17 @@ def spawn(name: str | None, command: Sequence[str], **popen: Any) -> subprocess.
     return call(name, subprocess.Popen, command, text=True, **popen)
 
 
+def end(process: subprocess.Popen[str]) -> None:
+    """A spawned process that ends with its standard input, a pipe; killed if it does not."""
+    with process:
+        assert process.stdin is not None
+        process.stdin.close()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
 def sysctl(name: str, values: Mapping[str, object]) -> None:
     """Write ``{"net/ipv4/ip_forward": 1}`` and the like below /proc/sys."""
 

@@ -52,10 +52,4 @@ class Services:
 
     def close(self) -> None:
         """End them: their ports refuse from now on."""
-        with self._process as process:
-            assert process.stdin is not None
-            process.stdin.close()
-            try:
-                process.wait(5)
-            except subprocess.TimeoutExpired:
-                process.kill()
+        netns.end(self._process)

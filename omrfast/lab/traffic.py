@@ -167,13 +167,7 @@ class _End:
         return self._answer()
 
     def close(self) -> None:
-        with self._process as process:
-            assert process.stdin is not None
-            process.stdin.close()
-            try:
-                process.wait(5)
-            except subprocess.TimeoutExpired:
-                process.kill()
+        netns.end(self._process)
 
 
 class Stream:
