@@ -21,54 +21,58 @@ def on_tick(record: PathRecord, counters: PathCounters | None, now: float) -> Pa
     if counters is None:
         return replace(record, model=replace(record.model, at=now))
     before = record.model.counters
-    record = _asked(_arrived(record, before, counters, now), counters)
-    waiting, stale = record.model.outstanding, record.model.losses.stale[0]
-    record = replace(record, model=measure.observe(record.model, counters, now))
-    if before is not None:
-        record = _left(record, before, counters, stale, now)
-    if not record.answers and waiting:
-        ignored = record.heard - waiting[0] > limits.deaf_limit(record.model)
-        record = replace(record, deaf=record.deaf or ignored)
-    return record
+    waiting = record.model.outstanding
+    arrived_at, tcp_at = _arrived(record, before, counters, now)
+    heard = max(arrived_at, record.answered_at)
+    question_at = record.question_at
+    if question_at <= heard and counters.asked is not None:
+        # The data path takes an ICMP error for an answer, and the next packet for a first question.
+        question_at = counters.asked
+    model = measure.observe(record.model, counters, now)
+    stale = model.losses.stale[0] - record.model.losses.stale[0]
+    unsampled_at, unsampled = _left(record, before, counters, stale, now)
+    ignored = waiting and not record.answers and heard - waiting[0] > limits.deaf_limit(model)
+    return replace(
+        record,
+        model=model,
+        arrived_at=arrived_at,
+        tcp_at=tcp_at,
+        question_at=question_at,
+        unsampled_at=unsampled_at,
+        unsampled=unsampled,
+        deaf=record.deaf or bool(ignored),
+    )
 
 
 def _arrived(
     record: PathRecord, before: PathCounters | None, after: PathCounters, now: float
-) -> PathRecord:
-    """When something arrived that shows life: an ICMP error says that something is wrong."""
+) -> tuple[float, float]:
+    """PathRecord's arrived_at, tcp_at: when something arrived that shows life; an ICMP error says
+    that something is wrong."""
     if after.last_rx is None:
-        return record
+        return record.arrived_at, record.tcp_at
     if before is None or after.rx_packets < before.rx_packets:
-        return replace(record, arrived_at=max(record.arrived_at, after.last_rx))
+        return max(record.arrived_at, after.last_rx), record.tcp_at
     tcp = after.rx_segments > before.rx_segments or after.rtt_samples > before.rtt_samples
-    if tcp:
-        record = replace(record, tcp_at=now)
     errors = after.icmp_errors - before.icmp_errors
     if errors and not tcp and after.rx_packets - before.rx_packets <= errors:
-        return record
-    return replace(record, arrived_at=max(record.arrived_at, after.last_rx))
-
-
-def _asked(record: PathRecord, counters: PathCounters) -> PathRecord:
-    """The data path takes an ICMP error for an answer, and the next packet for a first question."""
-    if record.question_at > record.heard or counters.asked is None:
-        return record
-    return replace(record, question_at=counters.asked)
+        return record.arrived_at, record.tcp_at
+    return max(record.arrived_at, after.last_rx), now if tcp else record.tcp_at
 
 
 def _left(
-    record: PathRecord, before: PathCounters, after: PathCounters, stale: int, now: float
-) -> PathRecord:
-    """Data that has left since the last RTT sample; not what an outage had taken before, of which
-    there were ``stale`` segments sent again, and whose answers give no sample."""
+    record: PathRecord, before: PathCounters | None, after: PathCounters, stale: int, now: float
+) -> tuple[float, int]:
+    """PathRecord's unsampled_at, unsampled: data that has left since the last RTT sample; not what
+    an outage had taken before, of which ``stale`` segments were sent again, and whose answers give
+    no sample."""
+    if before is None:
+        return record.unsampled_at, record.unsampled
     if after.rtt_samples != before.rtt_samples or after.tx_segments < before.tx_segments:
-        return replace(record, unsampled_at=NEVER, unsampled=0)
-    sent = after.tx_segments - before.tx_segments
-    sent -= max(0, record.model.losses.stale[0] - stale)
-    if sent <= 0:
-        return record
-    since = record.unsampled_at if record.unsampled else now
-    return replace(record, unsampled_at=since, unsampled=record.unsampled + sent)
+        return NEVER, 0
+    sent = max(0, after.tx_segments - before.tx_segments - max(0, stale))
+    since = record.unsampled_at if record.unsampled or not sent else now
+    return since, record.unsampled + sent
 
 
 def on_tail(record: PathRecord, tail: RttTail | None, now: float) -> PathRecord:

@@ -78,6 +78,9 @@ def uploads(load: Load) -> bool:
 def observe(load: Load, counters: PathCounters, floor: float | None, now: float) -> Load:
     """Take in the counters; ``floor``: the least RTT of late."""
     elapsed = now - load.at
+    again = counters.tx_bytes < load.tx_bytes or counters.rx_bytes < load.rx_bytes or not load.at
+    if elapsed < STEP and not again:
+        return load
     started = replace(
         load,
         at=now,
@@ -88,10 +91,8 @@ def observe(load: Load, counters: PathCounters, floor: float | None, now: float)
         tx_segments=counters.tx_segments,
         rx_segments=counters.rx_segments,
     )
-    if counters.tx_bytes < load.tx_bytes or counters.rx_bytes < load.rx_bytes or not load.at:
+    if again:
         return replace(started, recent=())
-    if elapsed < STEP:
-        return load
     samples = counters.rtt_samples - load.rtt_samples
     rtt = (counters.rtt_sum - load.rtt_sum) / samples if samples > 0 else None
     tx = (counters.tx_bytes - load.tx_bytes) / elapsed

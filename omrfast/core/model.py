@@ -140,16 +140,22 @@ def observe(model: PathModel, counters: PathCounters, now: float) -> PathModel:
             data=Stream(),
             arrivals=Stream(),
         )
-    if _questions(counters) > _questions(before):
-        model = replace(model, traffic_at=now)
     model = _observe_rtt(model, before, counters, now)
-    model = _observe_streams(model, before, counters, now)
     floor = model.floor(now)
     load = loads.observe(model.load, counters, floor, now)
-    model = _expire_probes(replace(model, counters=counters, at=now, load=load), now)
+    losses = lossy.expire(model.losses, now, _patience(model))
+    data, arrivals = _streams(model, before, counters, now)
+    asked = _questions(counters) > _questions(before)
     return replace(
         model,
-        losses=lossy.observe(model.losses, counters, now, full=loads.full(load, floor)),
+        counters=counters,
+        at=now,
+        traffic_at=now if asked else model.traffic_at,
+        load=load,
+        losses=lossy.observe(losses, counters, now, full=loads.full(load, floor)),
+        data=data,
+        arrivals=arrivals,
+        outstanding=_outstanding(model, now),
     )
 
 
@@ -166,10 +172,12 @@ def _observe_rtt(
     total = counters.rtt_sum - before.rtt_sum
     spread = (counters.rtt_dev_sum - before.rtt_dev_sum) / samples
     step = (counters.rtt_step_sum - before.rtt_step_sum) / samples
-    model = _smooth(model, total / samples, spread, samples, now)
-    model = _keep_least(model, total / samples, now)
-    return replace(
+    return _sampled(
         model,
+        total / samples,
+        spread,
+        samples,
+        now,
         passive_at=now,
         jitter=step + (model.jitter - step) * (1 - JITTER_GAIN) ** samples,
         step=(now, step),
@@ -177,27 +185,31 @@ def _observe_rtt(
     )
 
 
-def _smooth(model: PathModel, rtt: float, spread: float, samples: int, now: float) -> PathModel:
-    """RFC 6298 section 2.2 and 2.3, its gains compounded over the tick's samples."""
+def _sampled(
+    model: PathModel, rtt: float, spread: float, samples: int, now: float, **more: object
+) -> PathModel:
+    """After so many samples, in the mean ``rtt``; ``more``: other members that change.
+
+    RFC 6298 section 2.2 and 2.3, its gains compounded over the tick's samples.
+    """
     if model.srtt is None:
-        return replace(model, srtt=rtt, rttvar=rtt / 2, smoothed=1)
-    weight = min(samples, MOST_SAMPLES)
-    beta = 1 - (1 - BETA) ** weight
-    alpha = 1 - (1 - ALPHA) ** weight
-    deviation = max(abs(rtt - model.srtt), spread)
+        srtt, rttvar, smoothed = rtt, rtt / 2, 1
+    else:
+        weight = min(samples, MOST_SAMPLES)
+        beta = 1 - (1 - BETA) ** weight
+        alpha = 1 - (1 - ALPHA) ** weight
+        deviation = max(abs(rtt - model.srtt), spread)
+        rttvar = (1 - beta) * model.rttvar + beta * deviation
+        srtt = (1 - alpha) * model.srtt + alpha * rtt
+        smoothed = min(SETTLED, model.smoothed + 1)
     return replace(
         model,
-        rttvar=(1 - beta) * model.rttvar + beta * deviation,
-        srtt=(1 - alpha) * model.srtt + alpha * rtt,
-        smoothed=min(SETTLED, model.smoothed + 1),
-    )
-
-
-def _keep_least(model: PathModel, rtt: float, now: float) -> PathModel:
-    return replace(
-        model,
+        srtt=srtt,
+        rttvar=rttvar,
+        smoothed=smoothed,
         floors=_least(model.floors, FLOORS, FLOOR_STEP, rtt, now),
         lows=_least(model.lows, LOWS, LOW_STEP, rtt, now),
+        **more,
     )
 
 
@@ -217,16 +229,16 @@ def _keep_recent(
     return (*(s for s in model.recent if now - s[0] <= RECENT), sample)
 
 
-def _observe_streams(
+def _streams(
     model: PathModel, before: PathCounters, counters: PathCounters, now: float
-) -> PathModel:
+) -> tuple[Stream, Stream]:
+    """Data, and arrivals of any kind."""
     segments = counters.rx_segments - before.rx_segments
     packets = counters.rx_packets - before.rx_packets
     last = now if counters.last_rx is None else counters.last_rx
-    return replace(
-        model,
-        data=streams.follow(model.data, segments, last, model.at, now),
-        arrivals=streams.follow(model.arrivals, packets, last, model.at, now),
+    return (
+        streams.follow(model.data, segments, last, model.at, now),
+        streams.follow(model.arrivals, packets, last, model.at, now),
     )
 
 
@@ -240,14 +252,17 @@ def end_streams(model: PathModel, now: float) -> PathModel:
     )
 
 
-def _expire_probes(model: PathModel, now: float) -> PathModel:
-    srtt = model.srtt or 0.0
-    limit = max(PROBE_OVERDUE, 4 * srtt)
-    waiting = tuple(at for at in model.outstanding if now - at <= limit)
-    losses = lossy.expire(model.losses, now, srtt + 4 * model.rttvar + PROBE_SLACK)
-    if waiting == model.outstanding and losses is model.losses:
-        return model
-    return replace(model, outstanding=waiting, losses=losses)
+def _patience(model: PathModel) -> float:
+    """How long an answer may take before one that was overtaken counts as lost."""
+    return (model.srtt or 0.0) + 4 * model.rttvar + PROBE_SLACK
+
+
+def _outstanding(model: PathModel, now: float) -> tuple[float, ...]:
+    """The probes that are still waited for."""
+    if not model.outstanding:
+        return ()
+    limit = max(PROBE_OVERDUE, 4 * (model.srtt or 0.0))
+    return tuple(at for at in model.outstanding if now - at <= limit)
 
 
 def probe_sent(model: PathModel, now: float, whom: Iterable[str] = ("",)) -> PathModel:
@@ -283,12 +298,12 @@ def probe_answered(
     model = replace(model, outstanding=waiting, probe_min=least, losses=losses)
     if now - model.passive_at < 1.0:
         return model
-    model = _keep_least(_smooth(model, rtt, 0.0, 1, now), rtt, now)
+    step, jitter = model.step, model.jitter
     if before is not None:
-        step = abs(rtt - before)
-        jitter = model.jitter + JITTER_GAIN * (step - model.jitter)
-        model = replace(model, jitter=jitter, step=(now, step))
-    return replace(model, recent=_keep_recent(model, (now, 1, rtt), now))
+        step = now, abs(rtt - before)
+        jitter += JITTER_GAIN * (step[1] - jitter)
+    recent = _keep_recent(model, (now, 1, rtt), now)
+    return _sampled(model, rtt, 0.0, 1, now, step=step, jitter=jitter, recent=recent)
 
 
 def tail_seen(model: PathModel, tail: RttTail, now: float) -> PathModel:

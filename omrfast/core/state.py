@@ -238,13 +238,12 @@ class PathRecord:
     @property
     def excused(self) -> bool:
         """Whoever beyond could be asked is down, so that no silence of theirs is the path's."""
-        beyond = [entry for entry in self.targets if entry.burstable]
-        return bool(beyond) and all(entry.excused for entry in beyond)
+        return self.by_gateway and any(entry.burstable for entry in self.targets)
 
     @property
     def by_gateway(self) -> bool:
         """There is nobody beyond to ask: the gateway's answers must do as a sign of life."""
-        return all(entry.excused for entry in self.targets if entry.burstable)
+        return all(entry.excused or not entry.burstable for entry in self.targets)
 
     @property
     def asked(self) -> float | None:

@@ -109,7 +109,7 @@ class IcmpProber:
         self._drop(key)
         channel = _open(path, version)
         self._channels[key] = channel
-        self._loop.add_reader(channel.socket, self.collect)
+        self._loop.add_reader(channel.socket, self._receive)
         return channel, True
 
     def _transmit(self, channel: _Channel, target: Target) -> int:
@@ -131,7 +131,12 @@ class IcmpProber:
         return 0
 
     def collect(self) -> None:
-        """See Collector. In the order of arrival, whatever the path: paths are compared."""
+        """See Collector. No answer is there where no question is open."""
+        if any(channel.waiting for channel in self._channels.values()):
+            self._receive()
+
+    def _receive(self) -> None:
+        """In the order of arrival, whatever the path: paths are compared."""
         arrived = [
             (at, channel, data, sender)
             for channel in self._channels.values()
