@@ -306,6 +306,7 @@ class Agent:
         self._places.retire(self._pulse.paths, paths)
         self._config = replace(config, **{name: getattr(running, name) for name in _FIXED})
         self._pulse.reconfigure(paths)
+        self._desk.take_up(self._pulse.state)
         self._tell_servers()
         self._probing.configure(self._config)
         self._follower.want()

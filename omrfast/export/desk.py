@@ -86,14 +86,15 @@ class Desk:
         return {"explain": self._explain, "override": self._override}
 
     def take_up(self, state: CoreState) -> None:
-        """Give the core the words that were given before a restart."""
-        known = {record.config.name for record in state.paths}
+        """Give the core the words that were given before a restart, or before a reload took the
+        path away for a while."""
+        known = {record.config.name: record.override for record in state.paths}
         for name, override in self._overrides.living(self._clock(), time.time()).items():
-            if name in known:
+            if name not in known:
+                log.warning("an override for %s is left alone: there is no such path", name)
+            elif known[name] is None:
                 log.info("path %s: %s by the operator, as before", name, override.role)
                 self._take(OverrideChanged(name, override))
-            else:
-                log.warning("an override for %s is left alone: there is no such path", name)
 
     async def _explain(self, params: Params) -> Json:
         name = params.get("name")

@@ -189,6 +189,9 @@ def test_a_word_outlasts_the_agent_until_its_time_is_up(
     assert again.override("wan1").role is Role.BACKUP
     assert again.override("wan1").until == pytest.approx(again.now + 3600, abs=60)
     assert again.override("wan2").until is None
+    held = again.override("wan1")
+    again.desk.take_up(again.state)
+    assert again.override("wan1") is held, "it has it already"
     file = tmp_path / "state" / FILE_NAME
     kept = json.loads(file.read_text())
     kept["overrides"]["wan1"]["until"] = time.time() - 1

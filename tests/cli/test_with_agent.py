@@ -108,6 +108,19 @@ def test_reload_says_what_became_of_it(router: Router) -> None:
     assert "not reloaded: " in router.log.read_text()
 
 
+def test_the_operators_word_outlasts_a_reload_that_takes_the_path_away(router: Router) -> None:
+    one, two = (f'[[path]]\ninterface = "wan{n}"\n' for n in (1, 2))
+    router.configure(one + two)
+    router.start()
+    assert router.omrfast("path", "wan2", "backup").returncode == 0
+    for paths, names in ((one, ["wan1"]), (one + two, ["wan1", "wan2"])):
+        router.configure(paths)
+        assert router.omrfast("reload").returncode == 0
+        shown = router.json("status")["paths"]
+        assert [path["name"] for path in shown] == names
+    assert shown[1]["override"]["role"] == "backup"
+
+
 def test_a_hangup_while_it_starts_does_not_end_it(router: Router) -> None:
     agent = router.launch()
     ignored = 1 << (signal.SIGHUP - 1)
