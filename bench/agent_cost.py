@@ -10,7 +10,6 @@ whose bulk transfers make 100 Mbit/s together.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from pathlib import Path
@@ -40,9 +39,10 @@ def duration(seconds: float) -> float:
 
 
 def processor_seconds(pid: int) -> float:
-    """User and system time of a process, from /proc/PID/stat (fields 14 and 15)."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """User and system time of a process and all its threads, to the nanosecond: its CPU clock, as
+    clock_getcpuclockid(3) makes it. /proc/PID/stat counts ticks of 10 ms, of which an idle agent
+    takes four in ten seconds."""
+    return time.clock_gettime(~pid << 3 | 2)
 
 
 def resident_kib(pid: int) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from omrfast.core import policy
 from omrfast.core.config import PathConfig
 from omrfast.core.events import Event, Tick
-from omrfast.core.outcome import Decision, ProbeOrder, Wish
+from omrfast.core.outcome import Decision, Outcome, ProbeOrder, Wish
 from omrfast.core.state import CoreState, PathRecord
 from omrfast.core.types import PathCounters
 from omrfast.store.journal import Recorder
@@ -42,8 +42,8 @@ class Pulse:
     ) -> None:
         """``collect`` is called before the counters are read: what has arrived must be known
         before time is up. ``wished`` is called when ``wishes`` or ``aborts``
-        have changed; ``troubled`` with the local trouble after every step; ``failed`` when reading
-        goes on failing."""
+        have changed; ``troubled`` with the local trouble after every step that was judged;
+        ``failed`` when reading goes on failing."""
         self._loop = loop
         self._recorder = recorder
         self._read = read
@@ -100,19 +100,19 @@ class Pulse:
         self._recorder.asked(now, outcome.probes)
         for order in outcome.probes:
             self._ask(order)
-        self._troubled(outcome.state.trouble)
-        for decision in outcome.decisions:
-            self._decided(decision)
         if outcome.wishes is not None:
-            self._take_wishes(dict(outcome.wishes), outcome.aborts)
+            self._judged(outcome, dict(outcome.wishes))
         if self._handle is not None:
             self._handle.cancel()
         self._handle = self._loop.call_at(max(outcome.wake_at, now + SHORTEST_WAIT), self.tick)
 
-    def _take_wishes(self, wishes: dict[str, Wish], aborts: frozenset[str]) -> None:
-        if wishes != self.wishes or aborts:
+    def _judged(self, outcome: Outcome, wishes: dict[str, Wish]) -> None:
+        self._troubled(outcome.state.trouble)
+        for decision in outcome.decisions:
+            self._decided(decision)
+        if wishes != self.wishes or outcome.aborts:
             self.wishes = wishes
-            self.aborts |= aborts
+            self.aborts |= outcome.aborts
             self._wished()
 
     def close(self) -> None:

@@ -26,16 +26,18 @@ def beyond(record: PathRecord) -> list[TargetRecord]:
 
     A server's port only where its host answers no echo request.
     """
+    entries = [entry for entry in record.targets if entry.burstable]
+    if len(entries) < 2:
+        return entries
     pings = {
         subject(entry.target)
-        for entry in record.targets
+        for entry in entries
         if entry.target.kind is ProbeKind.ICMP and entry.answers
     }
     entries = [
         entry
-        for entry in record.targets
-        if entry.burstable
-        and (entry.target.kind is ProbeKind.ICMP or subject(entry.target) not in pings)
+        for entry in entries
+        if entry.target.kind is ProbeKind.ICMP or subject(entry.target) not in pings
     ]
     return sorted(
         entries,

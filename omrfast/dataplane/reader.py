@@ -59,6 +59,7 @@ class DataPlane:
         )
         self._scanner = Scanner(folder, self.maps["omr_flows4"], self.maps["omr_flows6"])
         self._ring: Ring | None = None
+        self._unparsed: dict[tuple[int, ...], tuple[tuple[str, int], ...]] = {}
         self._paths = 1 + max((row.path for row in self.links()), default=-1)
 
     def __enter__(self) -> DataPlane:
@@ -138,14 +139,20 @@ class DataPlane:
                     offset + last_rx * jiffy if last_rx else None,
                     offset + last_tx * jiffy if last_tx else None,
                     offset + asked * jiffy if asked else None,
-                    tuple(zip(
-                        _REASONS,
-                        (truncated, malformed, fragment, extensions, vlans, options),
-                        strict=True,
-                    )),
+                    self._reasons(truncated, malformed, fragment, extensions, vlans, options),
                 )
             )  # fmt: skip
         return tuple(result)
+
+    def _reasons(self, *packets: int) -> tuple[tuple[str, int], ...]:
+        """PathCounters.unparsed; the same object as long as nothing changes, which it seldom does:
+        the journal keeps thousands."""
+        known = self._unparsed.get(packets)
+        if known is None:
+            if len(self._unparsed) > self._paths:
+                self._unparsed.clear()
+            known = self._unparsed[packets] = tuple(zip(_REASONS, packets, strict=True))
+        return known
 
     def rtt_histograms(self) -> tuple[tuple[int, ...], ...]:
         """Per path OMR_HIST_BUCKETS counts; bounds as in omrfast.core.histogram."""
