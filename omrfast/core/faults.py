@@ -27,6 +27,10 @@ SURELY = 0.6
 """such as a path hardly shows that loses this share of it."""
 ENOUGH = 140
 """Crossings in that window, where dense probes can make them up."""
+MUTE = 0.5
+MUTE_MOST = 10.0
+"""Seconds without TCP from anywhere, after which losses may be those of a server; see servers.py,
+which finds out."""
 RISE_LEAST = 0.050
 """Seconds above the baseline that matter at all."""
 TAIL_FRESH = 5.0
@@ -107,8 +111,17 @@ def _loss(record: PathRecord, others: tuple[PathRecord, ...], now: float) -> Fau
         share = shares.beyond(record.model.losses, now, MEMORY, limit, limit)
     if share is None or now - share.since < record.config.quality.hold:
         return None
+    if _unheeded(record, others, now):
+        return None
     words = f"loss {share.ratio:.1%} > {limit:.1%} ({share.lost} of {share.crossed})"
     return Fault(Evidence("loss", share.ratio, limit, share.since), words)
+
+
+def _unheeded(record: PathRecord, others: tuple[PathRecord, ...], now: float) -> bool:
+    """What leaves has no answer, on any path: that is no share of loss."""
+    last = max(r.tcp_at for r in (record, *others))
+    again = any(step.out_lost > 0 and step.at > last for step in record.model.losses.fine)
+    return bool(others) and again and MUTE < now - last <= MUTE_MOST
 
 
 def _can_ask(record: PathRecord) -> bool:

@@ -113,6 +113,8 @@ class Losses:
     stale: tuple[int, int] = (0, 0)
     """Segments sent again since then beyond these: they were first sent before it, and neither
     cross nor get lost."""
+    spoilt_until: float = float("-inf")
+    """Till then segments neither cross nor get lost: see spoilt.py."""
     fine: tuple[Step, ...] = ()
     """Oldest first; the last one goes on until it is STEP long."""
     began: float = 0.0
@@ -149,6 +151,8 @@ def observe(
     if old is None or seen[0] < old[0] or seen[2] < old[2]:
         return replace(losses, seen=seen)
     losses, (out, out_lost, into, into_lost) = _crossed(losses, seen, old)
+    if now < losses.spoilt_until:
+        out = out_lost = into = into_lost = 0
     more = Step(now, out, out_lost, into, into_lost, losses.probes, losses.probes_lost)
     more = replace(more, full_out=full[0], full_into=full[1])
     fine, began = losses.fine, losses.began

@@ -152,6 +152,19 @@ def _watch(record: PathRecord, now: float) -> PathRecord:
             return record
         if strong.lost < WATCH_STRONG or not _unusual(strong, limit):
             return record
+    return _densely(record, now)
+
+
+def ask_in_place_of_traffic(record: PathRecord, now: float) -> PathRecord:
+    """Dense probes on a path whose traffic seems to lose, but to a server that may not take it."""
+    if record.state is not _S.UP or now < max(record.watch_until, record.watch_rest_until):
+        return record
+    if not record.answers or probe_budget(record.config) is not None:
+        return record
+    return _densely(record, now)
+
+
+def _densely(record: PathRecord, now: float) -> PathRecord:
     watches = 0 if now - record.watch_until > WATCH_FORGET else record.watches
     rest = WATCH_REST * 2 ** min(watches, WATCH_REST_DOUBLINGS)
     return replace(

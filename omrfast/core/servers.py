@@ -5,12 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from omrfast.core import limits
+from omrfast.core import limits, shares
 from omrfast.core import model as measure
 from omrfast.core.choosing import subject
 from omrfast.core.outcome import Decision
+from omrfast.core.quality import ask_in_place_of_traffic
 from omrfast.core.replacing import replace
+from omrfast.core.spoilt import spoil
 from omrfast.core.state import NEVER, CoreState, Evidence, PathRecord, ServerRecord, TargetRecord
+from omrfast.core.transitions import pardon
 from omrfast.core.types import FlowSum, Origin, ServerState
 
 _S = ServerState
@@ -21,6 +24,8 @@ DOUBT_LASTS = 1.5
 DOUBT_MOST = 10.0
 """and no path is judged for so long: until the next walk, and while it has just gone; after that
 little is sent again."""
+RESUMES = 2.0
+"""Seconds after which flows that had an answer again have sent what was left over."""
 
 
 def sync(state: CoreState, servers: Iterable[tuple[str, tuple[str, ...]]], now: float) -> CoreState:
@@ -39,32 +44,97 @@ def sync(state: CoreState, servers: Iterable[tuple[str, tuple[str, ...]]], now: 
 
 def on_walk(state: CoreState, sums: Mapping[str, FlowSum], now: float) -> CoreState:
     """Flows that receive show that their server is there; those that only send again, that it may
-    not be."""
-    state = replace(state, servers=tuple(_walked(s, sums, now) for s in state.servers))
-    if not any(_spoils(server, now) for server in state.servers):
-        return state
-    until = now + DOUBT_LASTS
-    paths = (replace(r, settles_at=max(r.settles_at, until)) for r in state.paths)
-    return replace(state, paths=tuple(paths))
+    not be, or does not listen to them: what they lose is no path's loss."""
+    before = state.servers
+    state = replace(state, servers=tuple(_walked(s, sums, now) for s in before))
+    if any(_may_be_gone(server, now) for server in state.servers):
+        until = now + DOUBT_LASTS
+        paths = (replace(r, settles_at=max(r.settles_at, until)) for r in state.paths)
+        state = replace(state, paths=tuple(paths))
+    for old, server in zip(before, state.servers, strict=True):
+        since = _spoilt_since(old, server, now)
+        if since is not None:
+            turned = (old.mute_since is None) is not (server.mute_since is None)
+            state = _spoil(state, server, since, now, turned=turned)
+    return state
 
 
-def _spoils(server: ServerRecord, now: float) -> bool:
-    """What was sent again to it since the last walk is no sign of what the paths lose."""
+def _may_be_gone(server: ServerRecord, now: float) -> bool:
+    """It has to be asked whether it is there, and no path is to be judged before it answers."""
     gone = server.silent_at is not None and now - server.silent_since > DOUBT_MOST
     return server.doubted_at == now and not gone
 
 
 def _walked(server: ServerRecord, sums: Mapping[str, FlowSum], now: float) -> ServerRecord:
     flows = [sums[address] for address in server.addresses if address in sums]
-    heard_at = max([server.heard_at, *(f.arrived for f in flows if f.arrived is not None)])
+    arrived = max([server.arrived_at, *(f.arrived for f in flows if f.arrived is not None)])
+    heard_at = max(server.heard_at, arrived)
     again = sum(f.retransmitted_segments for f in flows)
-    doubtful = again > server.retransmitted and NEVER < heard_at < now - DOUBT
+    more = again > server.retransmitted
+    server = _listened(server, arrived, more and NEVER < arrived < now - DOUBT, now)
+    doubtful = more and NEVER < heard_at < now - DOUBT
     return replace(
         server,
         heard_at=heard_at,
         retransmitted=again,
         doubted_at=now if doubtful else server.doubted_at,
     )
+
+
+def _listened(server: ServerRecord, arrived: float, mute: bool, now: float) -> ServerRecord:
+    """Whether its flows have had an answer; ``mute``: they send again, and have had none."""
+    server = replace(server, arrived_at=arrived)
+    if server.mute_since is None:
+        since = max(arrived, now - DOUBT_LASTS)
+        return replace(server, mute_since=since, mute_at=now) if mute else server
+    if arrived > server.mute_at:
+        return replace(server, mute_since=None)
+    return replace(server, mute_at=now)
+
+
+def _spoilt_since(before: ServerRecord, server: ServerRecord, now: float) -> float | None:
+    """Since when what its flows lose is no sign against a path; None: it may be one.
+
+    Not for long where it answers otherwise, for a path may carry nothing but its flows.
+    """
+    if server.mute_since is not None and now - server.mute_since <= DOUBT_MOST:
+        return server.mute_since
+    if server.mute_since is None and now - server.mute_at <= RESUMES:
+        return server.mute_at
+    if server.state is _S.FAILING and server.retransmitted != before.retransmitted:
+        return now - DOUBT_LASTS
+    return None
+
+
+def _spoil(
+    state: CoreState, server: ServerRecord, since: float, now: float, *, turned: bool
+) -> CoreState:
+    """Until the next walk only probes tell what the paths lose.
+
+    ``turned``: its flows have just fallen mute, or are answered again. What that has demoted before
+    this walk is taken back, unless all of it was on one path, which may be why.
+    """
+    losing = {
+        record.config.name
+        for record in state.paths
+        if shares.recent(record.model.losses, now, now - since).lost
+    }
+    paths = state.paths
+    if turned and (len(losing) > 1 or server.state is _S.FAILING):
+        reason = f"withdrawn: {server.name} takes nothing, on any path"
+        if server.mute_since is None:
+            reason = f"withdrawn: {server.name} takes again what was sent before, on any path"
+        paths = tuple(pardon(record, since, reason, now) for record in paths)
+    paths = tuple(
+        ask_in_place_of_traffic(record, now) if record.config.name in losing else record
+        for record in paths
+    )
+    return replace(state, paths=tuple(_without_traffic(record, since, now) for record in paths))
+
+
+def _without_traffic(record: PathRecord, since: float, now: float) -> PathRecord:
+    losses = spoil(record.model.losses, since, now + DOUBT_LASTS)
+    return replace(record, model=replace(record.model, losses=losses))
 
 
 def entries(record: PathRecord, name: str) -> list[TargetRecord]:

@@ -12,7 +12,7 @@ from omrfast.core import limits
 from omrfast.core.replacing import replace
 from omrfast.core.servers import change
 from omrfast.core.state import NEVER, CoreState, Evidence, PathRecord, ServerRecord, TargetRecord
-from omrfast.core.transitions import enter
+from omrfast.core.transitions import enter, pardon
 from omrfast.core.types import Origin, PathState, ProbeKind, Role, ServerState
 
 _S = PathState
@@ -76,6 +76,7 @@ def judge(state: CoreState, now: float) -> CoreState:
     servers = tuple(_judge_server(server, used, now) for server in state.servers)
     if servers != state.servers:
         state = replace(state, servers=servers)
+    state = _pardoned(state, now)
     paths = tuple(
         _judge_path(record, [other for other in used if other is not record], state.quorum, now)
         if record.suspicion is None and record in used
@@ -101,10 +102,27 @@ def _judge_server(server: ServerRecord, used: list[PathRecord], now: float) -> S
         return server
     if any(entry.failures < limits.FAILURES for entry in ports):
         return server
-    since = min(entry.failed_since for entry in ports)
+    since = min(entry.failed_since - entry.target.timeout for entry in ports)
     reason = f"its host answers, its port does not, on any path: {ports[0].error}"
     evidence = Evidence("service", 0.0, 1.0, since)
     return change(server, ServerState.FAILING, reason, now, evidence)
+
+
+def _pardoned(state: CoreState, now: float) -> CoreState:
+    """Losses that demoted a path between the last sign of a service and its verdict were its."""
+    paths = state.paths
+    for server in state.servers:
+        if server.state is not ServerState.FAILING or server.evidence is None:
+            continue
+        signs = (server.evidence.sign_at, server.mute_since)
+        since = min((at for at in signs if at is not None), default=now)
+        reason = f"withdrawn: {server.name} works on no path"
+        paths = tuple(
+            pardon(record, since, reason, now) if record.penalty_at <= server.since else record
+            for record in paths
+        )
+    same = all(new is old for new, old in zip(paths, state.paths, strict=True))
+    return state if same else replace(state, paths=paths)
 
 
 def _works(entry: TargetRecord) -> bool:

@@ -294,6 +294,12 @@ class ServerRecord:
     """Segments of its open flows that were sent again, as of the last walk."""
     doubted_at: float = NEVER
     """When a walk last found that more was sent again, and that nothing had come of it."""
+    arrived_at: float = NEVER
+    """Last arrival of any of its flows."""
+    mute_since: float | None = None
+    """Since when its flows have sent again and nothing of theirs has arrived; None: it has."""
+    mute_at: float = NEVER
+    """When a walk last found them so."""
     evidence: Evidence | None = None
     """Of the present state."""
     unreachable_on: frozenset[str] = frozenset()

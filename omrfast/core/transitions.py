@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from omrfast.core import damping
+from omrfast.core import losses as lossy
 from omrfast.core import model as measure
 from omrfast.core.replacing import replace
 from omrfast.core.state import Evidence, Fall, PathRecord
@@ -81,3 +82,15 @@ def restore(record: PathRecord, reason: str, now: float, evidence: Evidence) -> 
     return replace(
         record, penalty=fall.penalty, penalty_at=fall.penalty_at, admitted=admitted, next_probe=now
     )
+
+
+def pardon(record: PathRecord, since: float, reason: str, now: float) -> PathRecord:
+    """Take back that a path was demoted for losses since then: they were those of a server. What is
+    sent to somebody who does not take it is sent again and again."""
+    demoted = record.state is PathState.DEGRADED and record.lossy
+    if not demoted or record.penalty_at < since:
+        return record
+    record = enter(record, PathState.UP, reason, now, Evidence("answers"))
+    penalty = max(0.0, damping.penalty(record, now) - 1)
+    model = replace(record.model, losses=lossy.forget(record.model.losses))
+    return replace(record, model=model, penalty=penalty, penalty_at=now, lossy=False)

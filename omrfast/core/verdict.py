@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from enum import Enum, auto
 
-from omrfast.core import choosing, damping, limits, suspicion
+from omrfast.core import choosing, limits, suspicion
 from omrfast.core.asking import gateway_answered
 from omrfast.core.choosing import subject
 from omrfast.core.replacing import replace
 from omrfast.core.servers import excuse
 from omrfast.core.state import CoreState, Evidence, PathRecord, Suspicion, TargetRecord
-from omrfast.core.transitions import GIVEN_UP, enter, restore
+from omrfast.core.transitions import GIVEN_UP, enter, pardon, restore
 from omrfast.core.types import PathState, Role
 
 _S = PathState
@@ -167,19 +167,9 @@ def blame_servers(
     state = excuse(state, dict.fromkeys(blamed, True), now)
     heard_at = min((s.heard_at for s in state.servers if s.name in blamed), default=now)
     paths = (_acquit(record, blamed, evidence, now) for record in state.paths)
-    return replace(state, paths=tuple(_pardon(path, blamed, heard_at, now) for path in paths))
-
-
-def _pardon(record: PathRecord, blamed: frozenset[str], heard_at: float, now: float) -> PathRecord:
-    """Losses that demoted it since they were last heard were theirs: what is sent to somebody who
-    is gone is sent again and again."""
-    if record.state is not _S.DEGRADED or not record.lossy or record.penalty_at < heard_at:
-        return record
     who = ", ".join(sorted(blamed))
     reason = f"withdrawn: {who} answers on no path"
-    record = enter(record, _S.UP, reason, now, Evidence("answers"))
-    penalty = max(0.0, damping.penalty(record, now) - 1)
-    return replace(record, penalty=penalty, penalty_at=now, lossy=False)
+    return replace(state, paths=tuple(pardon(path, heard_at, reason, now) for path in paths))
 
 
 def _acquit(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -18,6 +19,7 @@ from tests.lab.failover import GIVEN_UP, OFTEN, Site, fresh, goes_on, omrfast, s
 
 UP = StreamSpec("up", "paced-up")
 OTHER = StreamSpec("other", "paced-up", server=2)
+MANY = tuple(StreamSpec(f"up{n}", "paced-up") for n in range(6))
 PORT = {"server": {"vps1": {"port": HTTP_PORT}}}
 
 
@@ -68,13 +70,19 @@ def test_a_server_that_stands_still_for_a_moment_costs_no_path(here: Site) -> No
 
 
 def test_a_service_that_works_nowhere_is_not_the_paths_fault(here: Site) -> None:
-    with Stream(here.lab, UP) as stream:
-        goes_on(stream, "traffic")
+    """Nor do many connections that all send again make it so, at any time."""
+    with ExitStack() as stack:
+        streams = [stack.enter_context(Stream(here.lab, spec)) for spec in MANY]
+        for stream in streams:
+            goes_on(stream, "traffic")
         with here.broken(faults.SERVICE_DEAD):
             here.until_server("vps1", "failing", timeout=90)
         here.until_server("vps1", "up", timeout=90)
-        goes_on(stream, "traffic again")
+        delivered = [stream.delivered() for stream in streams]
+        eventually(lambda: delivered != [stream.delivered() for stream in streams], "traffic again")
     assert_blameless(here)
+    for name in here.names:
+        assert "degraded" not in here.decided(name), here.reasons(name)
 
 
 def test_everything_silent_at_once_is_local_trouble_and_the_last_path_stays(here: Site) -> None:

@@ -98,6 +98,7 @@ class RoughWorld(World):
 
         def acknowledged() -> None:
             arrived[0] = True
+            self.arrived[path.server] = self.now
             more = {} if again else {"rtt_samples": 1, "rtt_sum": self.now - sent}
             self._arrive(path, rx_bytes=60, **more)
 
@@ -124,6 +125,7 @@ class RoughWorld(World):
 
         def answer() -> None:
             answered[0] = True
+            self.arrived[path.server] = self.now
             more = {} if again else {"rtt_samples": 1, "rtt_sum": self.now - sent}
             self._arrive(path, rx_segments=1, rx_bytes=MESSAGE, **more)
             left = max(0.0, began + interval - self.now)

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from world import OTHER, SERVER, SimPath, World
+import pytest
+from world import OTHER, PORT, SERVER, SimPath, World
 
 from omrfast.core.events import ServersChanged, Walked
 from omrfast.core.state import Evidence
@@ -136,3 +137,103 @@ def test_losses_on_the_way_to_a_server_that_is_gone_are_no_path_s_fault() -> Non
     assert made.entered("vps", "down", died) is not None
     assert made.state.path("one").state is PathState.UP
     assert made.state.path("one").penalty < 0.1
+
+
+# --- a service that takes nothing -----------------------------------------------------------------
+
+
+def with_port() -> World:
+    """Both paths carry an upload, and the server's port is asked."""
+    made = World(
+        SimPath("one", upload=0.02, gateway=True),
+        SimPath("two", rtt=0.080, upload=0.02, gateway=True),
+        targets=(SERVER, PORT),
+    )
+    made.run(20.0)
+    return made
+
+
+def send_again(made: World, path: SimPath, flows: int) -> None:
+    """So many flows that have no answer any more, each on its time-outs of 0.25, 0.5, ... s."""
+    path.upload = None
+    for time_outs in range(5):
+        for flow in range(flows):
+            delay = 0.25 * (2 ** (time_outs + 1) - 1) + 0.03 * flow
+            made.at(delay, lambda: made.resend(path))
+
+
+def take_nothing(made: World, seconds: float, flows: int) -> None:
+    """The service of the server takes nothing on any path; then it does, and what is left over
+    comes again."""
+    made.hosts["vps"].broken = True
+    for path in made.paths.values():
+        path.blocked_tcp = True
+        send_again(made, path, flows)
+    made.run(seconds)
+    made.hosts["vps"].broken = False
+    for path in made.paths.values():
+        path.blocked_tcp, path.upload = False, 0.02
+        for segment in range(3 * flows):
+            made.at(0.1 + 0.06 * segment, lambda path=path: made.resend(path))  # type: ignore[misc]
+    made.run(30.0)
+
+
+@pytest.mark.parametrize("flows", [3, 8])
+@pytest.mark.parametrize("seconds", [1.2, 3.0, 8.0])
+def test_a_service_that_takes_nothing_makes_no_path_lossy(seconds: float, flows: int) -> None:
+    made = with_port()
+    began = made.now
+    take_nothing(made, seconds, flows)
+    assert {*made.states("one", began), *made.states("two", began)} <= {"up"}
+    assert made.server_states("vps", began) == (["failing", "up"] if seconds == 8.0 else [])
+
+
+def test_what_is_sent_again_when_a_service_takes_it_at_last_is_pardoned_at_once() -> None:
+    made = with_port()
+    began = made.now
+    take_nothing(made, 60.0, 8)
+    for name in ("one", "two"):
+        demoted = made.entered(name, "degraded", began)
+        assert made.states(name, began).count("degraded") <= 1
+        if demoted is not None:
+            back = made.entered(name, "up", began + demoted)
+            assert back is not None
+            assert back < 1.0
+        assert made.state.path(name).penalty == 0.0
+
+
+def test_a_demotion_before_the_service_was_known_to_fail_is_pardoned() -> None:
+    """All that is sent again is on one path, so that only the port, asked on both, tells why."""
+    made = with_port()
+    one, two = made.paths.values()
+    two.upload = None
+    made.run(1.0)
+    began = made.now
+    made.hosts["vps"].broken = True
+    one.blocked_tcp = two.blocked_tcp = True
+    send_again(made, one, 8)
+    made.run(0.6)
+    lossy = enter(
+        made.state.path("one"), PathState.DEGRADED, "loss", made.now, Evidence("loss", 0.1, 0.05)
+    )
+    made.state = replace(made.state, paths=(replace(lossy, lossy=True), *made.state.paths[1:]))
+    made.run(40.0)
+    assert made.server_states("vps", began) == ["failing"]
+    assert "withdrawn: vps works on no path" in [d.reason for d in made.decisions]
+    assert made.state.path("one").state is PathState.UP
+    assert made.state.path("one").penalty == 0.0
+
+
+def test_what_only_one_path_does_not_carry_is_that_path_s_loss() -> None:
+    made = World(
+        SimPath("one", upload=0.02, gateway=True),
+        SimPath("two", rtt=0.080, upload=0.02, gateway=True),
+    )
+    made.run(20.0)
+    began = made.now
+    made.paths["one"].blocked_tcp = True
+    made.run(0.3)
+    send_again(made, made.paths["one"], 8)
+    made.run(5.0)
+    assert made.states("one", began)[-1] == "degraded"
+    assert "degraded" not in made.states("two", began)

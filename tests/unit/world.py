@@ -270,7 +270,15 @@ class World:
         path.counters = replace(
             c, tx_segments=c.tx_segments + 1, retransmitted_segments=c.retransmitted_segments + 1
         )
-        self.send(path, path.server, lambda: self._arrive(path))
+
+        def acknowledged() -> None:
+            self.arrived[path.server] = self.now
+            self._arrive(path)
+
+        if path.blocked_tcp:
+            self._leave(path, asks=True)
+        else:
+            self.send(path, path.server, acknowledged)
 
     def _upload(self, path: SimPath) -> None:
         if path.upload is None:
@@ -350,7 +358,14 @@ class World:
 
     def _walk(self) -> None:
         sums = {
-            address: FlowSum(arrived=self.arrived.get(name))
+            address: FlowSum(
+                arrived=self.arrived.get(name),
+                retransmitted_segments=sum(
+                    p.counters.retransmitted_segments
+                    for p in self.paths.values()
+                    if p.server == name
+                ),
+            )
             for name, address in self._addresses.items()
         }
         if sums:
