@@ -113,8 +113,9 @@ class TargetRecord:
     def burstable(self) -> bool:
         """Somebody beyond who can be asked at any moment, for a packet or two."""
         kind, origin = self.target.kind, self.target.origin
-        tcp = kind is ProbeKind.TCP and origin is Origin.SERVER
-        return self.beyond and (kind is ProbeKind.ICMP or tcp)
+        if kind is ProbeKind.ICMP:
+            return origin is not Origin.GATEWAY
+        return kind is ProbeKind.TCP and origin is Origin.SERVER
 
 
 @dataclass(frozen=True, slots=True)
