@@ -221,6 +221,8 @@ def _read_file(file: Path, reader: _Reader) -> None:
     for number, line in enumerate(_lines(file), 1):
         try:
             data = json.loads(line)
+            if number == 1 and "begin" not in data:
+                reader.cut()  # a new file took no inputs before its first state
             reader.take(data)
         except (ValueError, CodecError, JournalError, KeyError, TypeError, RecursionError) as error:
             reader.cut()
