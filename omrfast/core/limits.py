@@ -11,7 +11,7 @@ import math
 
 from omrfast.core import load
 from omrfast.core.model import PathModel
-from omrfast.core.streams import steady
+from omrfast.core.streams import regular, steady
 
 INITIAL_RTT = 0.2
 """Assumed before the first sample: RFC 6298 says 1 s, which no uplink of a router needs."""
@@ -29,6 +29,10 @@ DENSE_GAP = 0.02
 DENSE = 8
 """Packets of any kind this close together; a pause of so many gaps is out of the ordinary."""
 DENSE_SLACK = 0.01
+JIFFY = 0.004
+"""The data path's instants are rounded down to it, at 250 Hz."""
+RADIO_PAUSE = 0.09 + JIFFY
+"""As radios make them; no death of a stream of ours, wherever in its spacing the pause begins."""
 PROOF_LEAST = 0.04
 DRAINED_SLACK = 0.015
 PROOF_UNANSWERING = 1.0
@@ -93,9 +97,12 @@ def srtt(model: PathModel) -> float:
     return INITIAL_RTT if model.srtt is None else model.srtt
 
 
+def deviation(model: PathModel) -> float:
+    return srtt(model) / 2 if model.srtt is None else model.rttvar
+
+
 def slack(model: PathModel) -> float:
-    deviation = srtt(model) / 2 if model.srtt is None else model.rttvar
-    return max(4 * deviation, srtt(model) / 4, LEAST_SLACK)
+    return max(4 * deviation(model), srtt(model) / 4, LEAST_SLACK)
 
 
 def unanswered_limit(model: PathModel) -> float:
@@ -135,6 +142,26 @@ def quiet_limit(model: PathModel) -> float | None:
     return min(limits, default=None)
 
 
+def answers_limit(model: PathModel) -> float | None:
+    """What acknowledges a regular stream of ours may be missing for so long; None: there is none.
+
+    Such a stream has questions under way at any moment, and their answers come as regularly as it
+    asks: their absence tells sooner than the age of the oldest question that nothing came after.
+    """
+    answers = model.arrivals
+    if model.loss or model.data.gap is not None or not regular(answers, model.ends):
+        return None
+    if (answers.gap or 0.0) > srtt(model):
+        return None
+    late = max(srtt(model) / 2, answers.worst) + slack(model)
+    return max(late, answers.worst + RADIO_PAUSE - answer_limit(model))
+
+
+def answer_limit(model: PathModel) -> float:
+    """An answer takes this long at most, as far as is known."""
+    return srtt(model) + max(4 * deviation(model), srtt(model) / 8, DENSE_SLACK)
+
+
 def proof_limit(model: PathModel, *, answers: bool, patience: float) -> float:
     """Silence after the first probe of the burst that proves death: RFC 6298's time-out, without
     its least value, since nothing is sent again for it; longer where nobody answers probes.
@@ -145,8 +172,7 @@ def proof_limit(model: PathModel, *, answers: bool, patience: float) -> float:
     """
     if not answers:
         return max(PROOF_UNANSWERING, 4 * srtt(model))
-    deviation = srtt(model) / 2 if model.srtt is None else model.rttvar
-    expected = srtt(model) + max(4 * deviation, srtt(model) / 8, DENSE_SLACK)
+    expected = answer_limit(model)
     floor = model.floor(model.at)
     low = model.low(model.at)
     if floor is not None and low is not None and _drained(model, floor):

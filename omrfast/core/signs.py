@@ -8,6 +8,10 @@ from dataclasses import dataclass
 from omrfast.core import budget, limits
 from omrfast.core.state import Evidence, PathRecord
 
+_NEVER = float("inf")
+_GRAIN = 1e-6
+"""Seconds: journals keep instants to it, and their sums are not exact."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sign:
@@ -22,7 +26,7 @@ class Sign:
     needs_answer: bool = False
     """What leaves seems to be lost, so that an arrival says nothing."""
     paused: bool = False
-    """A stream pauses; nothing is unanswered."""
+    """A stream pauses."""
 
     @property
     def text(self) -> str:
@@ -53,7 +57,24 @@ def silence(record: PathRecord, now: float) -> Sign | None:
     quiet_for = seen - record.heard
     if most is not None and quiet_for > most:
         return Sign("silent", quiet_for, most, record.heard, paused=True)
+    most = _answers_limit(record)
+    if quiet_for > most - _GRAIN and asked is not None and _goes_on(record, asked):
+        return Sign("unanswered", quiet_for, most, record.heard, paused=True)
     return _wave(record, seen)
+
+
+def _goes_on(record: PathRecord, asked: float) -> bool:
+    """Whether the next question left no later than the next answer was due."""
+    return asked - record.heard <= record.model.arrivals.worst + limits.JIFFY
+
+
+def _answers_limit(record: PathRecord) -> float:
+    """Seconds without answers to a stream of ours; infinite: they do not tell. Where probes have
+    a budget, answers that are a little late are not worth three."""
+    if budget.limit(record.config) is not None:
+        return _NEVER
+    limit = limits.answers_limit(record.model)
+    return _NEVER if limit is None else limit
 
 
 def _wave(record: PathRecord, seen: float) -> Sign | None:
@@ -81,6 +102,9 @@ def due_at(record: PathRecord, now: float) -> float:
         most = limits.quiet_limit(record.model)
         if most is not None:
             due = min(due, record.heard + most)
+        answers_due = record.heard + _answers_limit(record)
+        if answers_due >= record.model.at if asked is None else _goes_on(record, asked):
+            due = min(due, answers_due)
         if record.unsampled >= limits.WAVE and not record.excused:
             due = min(due, record.unsampled_at + limits.wave_limit(record.model))
     return max(due, record.calm_until)

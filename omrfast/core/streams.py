@@ -22,6 +22,11 @@ ENDS_FREE, ENDS_KNOWN, ENDS_MEMORY = 2, 5, 30.0
 last twice as long for each beyond ENDS_FREE: the next one will end, too."""
 PAUSE_HALF_LIFE = 0.3
 """Of the memory of the longest pause: a second is enough for what pauses regularly."""
+REGULAR_FOR = 1.0
+REGULAR = 2.0
+REGULAR_HALF_LIFE = 1.0
+"""A regular stream has lasted for REGULAR_FOR, and paused for no more than so many of its mean
+spacings; which is remembered for longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,8 @@ class Stream:
     """When something had last arrived, at the read ``at``."""
     pause: float = 0.0
     """The longest of late; fades."""
+    worst: float = 0.0
+    """The longest since the stream began; fades more slowly."""
 
 
 def follow(stream: Stream, count: int, last: float, before: float, now: float) -> Stream:
@@ -48,23 +55,37 @@ def follow(stream: Stream, count: int, last: float, before: float, now: float) -
     if not stream.at:
         return Stream(gap, now, now, last)
     pause = max(before - stream.last, (last - stream.last) / count)
-    memory = stream.pause * 0.5 ** ((now - stream.at) / PAUSE_HALF_LIFE)
-    moved = replace(stream, at=now, last=last, pause=max(memory, pause))
+    elapsed = now - stream.at
+    moved = replace(
+        stream,
+        at=now,
+        last=last,
+        pause=max(pause, stream.pause * 0.5 ** (elapsed / PAUSE_HALF_LIFE)),
+        worst=max(pause, stream.worst * 0.5 ** (elapsed / REGULAR_HALF_LIFE)),
+    )
     if stream.gap is None:
         return replace(moved, gap=gap, since=now)
     share = min(1.0, (now - before) / STEADY_FOR)
     moved = replace(moved, gap=(1 - share) * stream.gap + share * gap)
-    return replace(moved, since=now) if pause >= STEADY_PAUSE else moved
+    return replace(moved, since=now, worst=0.0) if pause >= STEADY_PAUSE else moved
 
 
-def steady(stream: Stream, ends: tuple[float, ...] = ()) -> float | None:
-    """Mean spacing (s) of a stream that has lasted; None when there is none. ``ends``: when streams
-    on this path ended of late."""
+def steady(
+    stream: Stream, ends: tuple[float, ...] = (), lasting: float = STEADY_FOR
+) -> float | None:
+    """Mean spacing (s) of a stream that has lasted so long; None when there is none. ``ends``: when
+    streams on this path ended of late."""
     if stream.gap is None or stream.gap > STEADY_GAP:
         return None
     known = sum(stream.at - at < ENDS_MEMORY for at in ends)
-    lasting = STEADY_FOR * 2 ** max(0, known - ENDS_FREE)
+    lasting *= 2 ** max(0, known - ENDS_FREE)
     return stream.gap if stream.at - stream.since >= lasting else None
+
+
+def regular(stream: Stream, ends: tuple[float, ...] = ()) -> bool:
+    """Whether it is steady and hardly ever pauses for longer than its mean spacing."""
+    gap = steady(stream, ends, REGULAR_FOR)
+    return gap is not None and stream.worst <= REGULAR * gap
 
 
 def end(stream: Stream) -> Stream:

@@ -226,3 +226,97 @@ def lost(share: float) -> Losses:
         state = observe(state, counters, 0.1 * n)
     assert state.loss
     return state.losses
+
+
+# --- what acknowledges a regular stream of ours -------------------------------------------------
+
+
+def uploads(seconds: float, rtt: float = BASE, gap: float = 0.02) -> PathModel:
+    """A message every ``gap`` and its acknowledgement a round trip later, read at each of them."""
+    counters = PathCounters()
+    state = observe(PathModel(), counters, 100.0)
+    for n in range(1, round(seconds / gap) + 1):
+        now = 100.0 + gap * n
+        counters = replace(
+            counters,
+            tx_segments=n,
+            rx_packets=n,
+            rtt_samples=n,
+            rtt_sum=rtt * n,
+            last_rx=now,
+        )
+        state = observe(state, counters, now)
+    return state
+
+
+@pytest.mark.parametrize(("rtt", "gap"), [(0.04, 0.02), (0.04, 0.01), (0.08, 0.02), (0.15, 0.05)])
+def test_acknowledgements_of_a_regular_stream_are_missed_soon(rtt: float, gap: float) -> None:
+    """But not so soon that a radio's pause of 90 ms, wherever it begins, could be death."""
+    state = uploads(4.0, rtt, gap)
+    limit = limits.answers_limit(state)
+    assert limit is not None
+    assert limit < gap + limits.unanswered_limit(state), "sooner than the oldest question tells"
+    assert limit + limits.proof_limit(state, answers=True, patience=0.0) >= 0.090 + gap
+
+
+def test_acknowledgements_tell_nothing_of_a_stream_that_is_not_regular() -> None:
+    assert limits.answers_limit(uploads(0.9)) is None, "too young"
+    assert limits.answers_limit(uploads(4.0, rtt=0.015)) is None, "nothing is under way at times"
+    state = uploads(4.0)
+    assert limits.answers_limit(replace(state, losses=lost(0.02))) is None, "some may be lost"
+    answered = replace(state, data=replace(state.data, gap=0.05))
+    assert limits.answers_limit(answered) is None, "questions and answers"
+    halting = replace(state, arrivals=replace(state.arrivals, worst=2.5 * 0.02))
+    assert limits.answers_limit(halting) is None
+    ended = model.end_streams(state, state.at)
+    assert limits.answers_limit(ended) is None
+
+
+def upload_that_dies(budget: int | None = None) -> tuple[World, float]:
+    world = World(
+        SimPath("one", gateway=True, upload=0.020, budget=budget),
+        SimPath("two", rtt=0.080, gateway=True),
+    )
+    world.run(5.010)
+    world.paths["one"].dead = True
+    at = world.now
+    world.run(1.0)
+    return world, at
+
+
+def test_an_upload_that_is_not_acknowledged_any_more_is_seen_soon() -> None:
+    world, at = upload_that_dies()
+    took = world.entered("one", "suspect", at)
+    assert took is not None
+    assert took <= 0.066
+    frugal, at = upload_that_dies(budget=5_000_000)
+    later = frugal.entered("one", "suspect", at)
+    assert later is not None
+    assert later > took, "three probes for what is a little late are too many"
+
+
+def test_an_upload_that_rests_is_no_sign() -> None:
+    world = two()
+    path = world.paths["one"]
+
+    def talk(left: int) -> None:
+        world.message(path)
+        world.at(0.025 if left else 0.500, lambda: talk(left - 1 if left else 150))
+
+    talk(150)
+    at = world.now
+    world.run(60.0)
+    assert suspicions(world, at) == 0
+    assert world.ticks < 30 * 65, "nor is it watched for one"
+
+
+@pytest.mark.parametrize("pause", [0.060, 0.085, 0.090])
+def test_a_radio_that_pauses_for_a_moment_under_an_upload_is_not_dead(pause: float) -> None:
+    world = two()
+    world.paths["one"].upload = 0.020
+    at = world.now
+    for n in range(10):
+        world.run(10.0 + 0.002 * n)
+        world.paths["one"].paused_until = world.now + pause
+    world.run(10.0)
+    assert "down" not in world.states("one", at)
