@@ -25,7 +25,9 @@ DOUBT_MOST = 10.0
 """and no path is judged for so long: until the next walk, and while it has just gone; after that
 little is sent again."""
 RESUMES = 2.0
-"""Seconds after which flows that had an answer again have sent what was left over."""
+RESUMES_MOST = 20.0
+"""Seconds in which flows that have had no answer send what was left over: at least, and at most.
+Time-outs double, so that the last one may come as late as the first ones were mute for."""
 
 
 def sync(state: CoreState, servers: Iterable[tuple[str, tuple[str, ...]]], now: float) -> CoreState:
@@ -88,7 +90,8 @@ def _listened(server: ServerRecord, arrived: float, mute: bool, now: float) -> S
         since = max(arrived, now - DOUBT_LASTS)
         return replace(server, mute_since=since, mute_at=now) if mute else server
     if arrived > server.mute_at:
-        return replace(server, mute_since=None)
+        lasts = min(RESUMES_MOST, max(RESUMES, now - server.mute_since))
+        return replace(server, mute_since=None, resumes_until=now + lasts)
     return replace(server, mute_at=now)
 
 
@@ -99,8 +102,8 @@ def _spoilt_since(before: ServerRecord, server: ServerRecord, now: float) -> flo
     """
     if server.mute_since is not None and now - server.mute_since <= DOUBT_MOST:
         return server.mute_since
-    if server.mute_since is None and now - server.mute_at <= RESUMES:
-        return server.mute_at
+    if server.mute_since is None and now <= server.resumes_until:
+        return max(server.mute_at, now - DOUBT_LASTS)
     if server.state is _S.FAILING and server.retransmitted != before.retransmitted:
         return now - DOUBT_LASTS
     return None

@@ -301,6 +301,8 @@ class ServerRecord:
     """Since when its flows have sent again and nothing of theirs has arrived; None: it has."""
     mute_at: float = NEVER
     """When a walk last found them so."""
+    resumes_until: float = NEVER
+    """They have had an answer again, and till then some may still send what was left over."""
     evidence: Evidence | None = None
     """Of the present state."""
     unreachable_on: frozenset[str] = frozenset()

@@ -188,6 +188,16 @@ def test_a_service_that_takes_nothing_makes_no_path_lossy(seconds: float, flows:
     assert made.server_states("vps", began) == (["failing", "up"] if seconds == 8.0 else [])
 
 
+def test_a_flow_may_send_its_rest_long_after_the_others() -> None:
+    made = with_port()
+    began = made.now
+    for path in made.paths.values():
+        for segment in range(30):
+            made.at(14.0 + 0.03 * segment, lambda path=path: made.resend(path))  # type: ignore[misc]
+    take_nothing(made, 8.0, 3)
+    assert {*made.states("one", began), *made.states("two", began)} <= {"up"}
+
+
 def test_what_is_sent_again_when_a_service_takes_it_at_last_is_pardoned_at_once() -> None:
     made = with_port()
     began = made.now
