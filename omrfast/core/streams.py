@@ -83,8 +83,11 @@ def steady(
 
 
 def regular(stream: Stream, ends: tuple[float, ...] = ()) -> bool:
-    """Whether it is steady and hardly ever pauses for longer than its mean spacing."""
-    gap = steady(stream, ends, REGULAR_FOR)
+    """Whether it is steady and hardly ever pauses for longer than its mean spacing, on a path on
+    which no stream has seemed to stop of late."""
+    if any(stream.at - at < ENDS_MEMORY for at in ends):
+        return False
+    gap = steady(stream, lasting=REGULAR_FOR)
     return gap is not None and stream.worst <= REGULAR * gap
 
 
