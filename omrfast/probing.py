@@ -63,6 +63,8 @@ class Probing:
         """``replied``, ``failed`` and ``changed`` take the core's events."""
         self._loop = loop
         self._probers: dict[ProbeKind, Prober | None] = {}
+        self._collectors: dict[ProbeKind, Collector] = {}
+        """Those of them that are one."""
         self._config = config
         self._replied = replied
         self._failed = failed
@@ -78,6 +80,7 @@ class Probing:
         """Other servers and probes from now on; certificates are read anew."""
         self._config = config
         secure = self._probers.pop(ProbeKind.HTTPS, None)
+        self._collectors.pop(ProbeKind.HTTPS, None)
         if secure is not None:
             secure.close()
         resolvers = self._resolvers()
@@ -141,7 +144,9 @@ class Probing:
             try:
                 make: Callable[[asyncio.AbstractEventLoop, ProbeListener], Prober]
                 make = getattr(importlib.import_module(module), name)
-                self._probers[kind] = make(self._loop, self)
+                prober = self._probers[kind] = make(self._loop, self)
+                if isinstance(prober, Collector):
+                    self._collectors[kind] = prober
             except ImportError as error:
                 log.error("no probes of kind %s: %s; omrfast check says what to do", kind, error)
                 self._probers[kind] = None
@@ -163,9 +168,8 @@ class Probing:
 
     def collect(self) -> None:
         """Pass on the answers that have arrived, however late the loop comes to them."""
-        for prober in self._probers.values():
-            if isinstance(prober, Collector):
-                prober.collect()
+        for collector in self._collectors.values():
+            collector.collect()
 
     def on_reply(self, path: str, key: str, rtt: float, at: float) -> None:
         """See ProbeListener."""
