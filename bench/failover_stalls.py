@@ -86,11 +86,10 @@ def stall(kind: str, role: str, config: Overrides, side: str) -> Figures:
 
 
 def _since_sign(details: object) -> float | None:
-    """Seconds from the first sign to where the action took effect, as its event has it."""
+    """Seconds from the first sign to the call of the kernel, as its event has it."""
     assert isinstance(details, dict)
-    if details.get("sign_ms") is None:
-        return None
-    return (float(details["sign_ms"]) - float(details.get("took_ms") or 0.0)) / 1e3
+    sign_ms = details.get("sign_ms")
+    return None if sign_ms is None else float(sign_ms) / 1e3
 
 
 def judge_stall(kind: str, title: str, runs: Runs) -> list[Row]:
