@@ -104,7 +104,7 @@ def cost(side: str) -> Figures:
     return dict(agent_cost.measure(COST_SECONDS))
 
 
-COST_SECONDS = 10.0
+COST_SECONDS = 30.0
 
 
 def judge_cost(runs: Runs) -> list[Row]:
