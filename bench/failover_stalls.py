@@ -34,7 +34,7 @@ from bench.failover_ground import (
     two_uplinks,
 )
 from omrfast.core.config import Quality
-from omrfast.lab.agentproc import Overrides
+from omrfast.lab import netns
 from omrfast.lab.links import UP
 from omrfast.lab.traffic import StreamSpec
 
@@ -58,13 +58,18 @@ ACTION_RTTS, ACTION_MORE = 4, 0.040
 # --- a silent black hole under a stream ---------------------------------------------------------
 
 
-TUNED = {"tuning": {"initial_window": 64}}
-"""A backup subflow that carried nothing starts with 10 segments unless its route says more."""
+TUNED = {"tuning": {"initial_window": 64, "unsent_limit": "32KB"}}
+"""A backup subflow that carried nothing starts with 10 segments unless its route says more; what
+waits unsent on a subflow is in the way of what another one's death has sent again."""
+TUNED_SERVER = {"net/ipv4/tcp_notsent_lowat": 32_000}
+"""The same for what the server sends, where no agent of ours is."""
 
 
-def stall(kind: str, role: str, config: Overrides, side: str) -> Figures:
+def stall(kind: str, role: str, tuned: bool, side: str) -> Figures:
     """The longest time without delivered data after uplink 1 went silent."""
-    with Ground(two_uplinks(role), side, config) as ground:
+    with Ground(two_uplinks(role), side, TUNED if tuned else None) as ground:
+        if tuned and side == WITH:
+            netns.sysctl(ground.lab.ns("vps1"), TUNED_SERVER)
         ground.settle()
         stream = ground.stream(StreamSpec(kind, STREAMS[kind]))
         rest(SETTLE[kind.partition("-")[0]])
@@ -135,13 +140,13 @@ def _sign_check(runs: Runs) -> Check:
 
 def _stall_case(kind: str, role: str, tuned: bool = False) -> Case:
     title = f"black hole, {kind.replace('-', ' ')}, second {role}"
-    title += ", initial_window = 64" if tuned else ""
+    title += ", tuned" if tuned else ""
     settle = SETTLE[kind.partition("-")[0]]
     return Case(
         name=f"blackhole-{kind}-{role}{'-tuned' if tuned else ''}",
         title=title,
         sides=BOTH_SIDES,
-        measure=partial(stall, kind, role, TUNED if tuned else {}),
+        measure=partial(stall, kind, role, tuned),
         judge=partial(judge_stall, kind, title),
         seconds=2 * settle + sum(WINDOW.values()) + 4.0,
     )
@@ -220,7 +225,7 @@ def judge_recovery(runs: Runs) -> list[Row]:
 
 CASES = (
     *(_stall_case(kind, role) for kind in STREAMS for role in ROLES),
-    _stall_case("bulk-up", "backup", tuned=True),
+    *(_stall_case(kind, role, tuned=True) for kind in STREAMS if "bulk" in kind for role in ROLES),
     Case(
         name="recovery",
         title="recovery",

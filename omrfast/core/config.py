@@ -108,6 +108,9 @@ class TuningConfig:
     """Seconds: net.ipv4.tcp_rto_min_us (Linux 6.11), of connections opened from then on."""
     send_buffer: int | None = None
     """Bytes: the most of net.ipv4.tcp_wmem."""
+    unsent_limit: int | None = None
+    """Bytes: net.ipv4.tcp_notsent_lowat. What waits unsent on one subflow is in the way of what is
+    sent again for another one that has died."""
     initial_window: int | None = None
     """Segments, of the routes of all paths (initcwnd): a subflow that has carried nothing yet takes
     over what another one had in flight without slow start's round trips."""

@@ -93,7 +93,8 @@ _PROBE_TARGETS: Mapping[ProbeKind, Callable[[object], str]] = {
 _TUNING: _Readers = {
     "stale_loss_cnt": read.integer(1, 255),
     "rto_min": read.duration,
-    "send_buffer": read.size,
+    "send_buffer": read.size_from(4096),
+    "unsent_limit": read.size_from(4096),
     "initial_window": read.integer(1, 1_000),
 }
 _JOURNAL: _Readers = {"size": read.size}

@@ -14,7 +14,8 @@ STALE_LOSS_CNT = "net.mptcp.stale_loss_cnt"
 TCP_WMEM = "net.ipv4.tcp_wmem"
 TCP_RTO_MIN = "net.ipv4.tcp_rto_min_us"
 """From Linux 6.11, for connections that are opened from then on."""
-SYSCTLS = (STALE_LOSS_CNT, TCP_WMEM, TCP_RTO_MIN)
+TCP_NOTSENT_LOWAT = "net.ipv4.tcp_notsent_lowat"
+SYSCTLS = (STALE_LOSS_CNT, TCP_WMEM, TCP_RTO_MIN, TCP_NOTSENT_LOWAT)
 SUBFLOWS_MOST = 8
 """More than this no kernel before Linux 7.2 takes."""
 
@@ -65,6 +66,7 @@ def missing(tuning: TuningConfig, now: Mapping[str, str]) -> tuple[str, ...]:
         STALE_LOSS_CNT: tuning.stale_loss_cnt,
         TCP_WMEM: tuning.send_buffer,
         TCP_RTO_MIN: tuning.rto_min,
+        TCP_NOTSENT_LOWAT: tuning.unsent_limit,
     }
     return tuple(name for name, value in asked.items() if value is not None and name not in now)
 
@@ -79,4 +81,6 @@ def _tuned(tuning: TuningConfig, found: Mapping[str, str]) -> dict[str, str]:
         wished[TCP_WMEM] = f"{min(least, most)} {min(begin, most)} {most}"
     if tuning.rto_min is not None:
         wished[TCP_RTO_MIN] = str(round(tuning.rto_min * 1e6))
+    if tuning.unsent_limit is not None:
+        wished[TCP_NOTSENT_LOWAT] = str(tuning.unsent_limit)
     return wished

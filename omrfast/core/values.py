@@ -140,6 +140,18 @@ def size(value: object) -> int:
     return round(float(match[1]) * _SIZES[match[2]])
 
 
+def size_from(least: int) -> Callable[[object], int]:
+    """Like size, of at least so many bytes."""
+
+    def read(value: object) -> int:
+        found = size(value)
+        if found < least:
+            raise ValueError(f'at least {least} bytes, with a unit, such as "512KB"')
+        return found
+
+    return read
+
+
 def factor(least: float, most: float) -> Callable[[object], float]:
     def read(value: object) -> float:
         if not isinstance(value, int | float) or isinstance(value, bool):

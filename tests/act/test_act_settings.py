@@ -23,7 +23,7 @@ from omrfast.core.config import PathConfig, TuningConfig
 from omrfast.core.discover import bind
 from omrfast.core.operations import ForgetBlackhole
 from omrfast.core.outcome import Wish
-from omrfast.core.settings import STALE_LOSS_CNT, TCP_RTO_MIN, TCP_WMEM
+from omrfast.core.settings import STALE_LOSS_CNT, TCP_NOTSENT_LOWAT, TCP_RTO_MIN, TCP_WMEM
 from omrfast.core.wish import PENALTY_DOWN
 from omrfast.reconcile import Reconciler
 from omrfast.store.ledger import Ledger
@@ -67,7 +67,7 @@ def within(router, state_dir, body, *, dry_run=False):
 
 
 def now(router):
-    names = (STALE_LOSS_CNT, TCP_WMEM, TCP_RTO_MIN)
+    names = (STALE_LOSS_CNT, TCP_WMEM, TCP_RTO_MIN, TCP_NOTSENT_LOWAT)
     return router.call(settings.read, names), router.ip("mptcp", "limits", "show").strip()
 
 
@@ -75,7 +75,7 @@ def test_limits_and_tuning_are_applied_and_put_back(lab, state_dir):
     router = lab.router
     router.ip("mptcp", "limits", "set", "subflows", "1", "add_addr_accepted", "3")
     found = now(router)
-    tuning = TuningConfig(stale_loss_cnt=1, rto_min=0.02, send_buffer=524_288)
+    tuning = TuningConfig(stale_loss_cnt=1, rto_min=0.02, send_buffer=524_288, unsent_limit=32_768)
 
     async def body(wish):
         did = await wish(UP, UP)
@@ -84,9 +84,10 @@ def test_limits_and_tuning_are_applied_and_put_back(lab, state_dir):
         assert "subflows 2" in now(router)[1]
         assert "add_addr_accepted 3" in now(router)[1]
         did = await wish(UP, UP, tuning)
-        assert did == [("", "setting")] * 3
+        assert did == [("", "setting")] * 4
         assert now(router)[0] == {
             STALE_LOSS_CNT: "1",
+            TCP_NOTSENT_LOWAT: "32768",
             TCP_RTO_MIN: "20000",
             TCP_WMEM: " ".join([*found[0][TCP_WMEM].split()[:2], "524288"]),
         }
@@ -96,7 +97,7 @@ def test_limits_and_tuning_are_applied_and_put_back(lab, state_dir):
 
     restored = within(router, state_dir, body)
     assert now(router) == found
-    assert len([text for text in restored.done if "put back to" in text]) == 3
+    assert len([text for text in restored.done if "put back to" in text]) == 4
     assert not (state_dir / "changes.json").exists()
 
 

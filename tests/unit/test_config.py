@@ -69,6 +69,7 @@ target = "192.0.2.53"
 stale_loss_cnt = 1
 rto_min = "20ms"
 send_buffer = "512KB"
+unsent_limit = "32KB"
 
 [journal]
 size = "2MB"
@@ -99,7 +100,7 @@ def test_everything_is_read() -> None:
         "portal", ProbeKind.HTTP, "http://example.net/generate_204", 60.0, 2.0, 2.0, 204
     )
     assert (witness.name, witness.kind) == ("192.0.2.53", ProbeKind.ICMP)
-    assert config.tuning == TuningConfig(1, 0.020, 512_000)
+    assert config.tuning == TuningConfig(1, 0.020, 512_000, 32_000)
     assert (config.journal.size, config.agent.quorum) == (2_000_000, 0.6)
 
 

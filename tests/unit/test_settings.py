@@ -12,6 +12,7 @@ from omrfast.core.operations import SetSetting
 from omrfast.core.settings import (
     STALE_LOSS_CNT,
     SUBFLOWS,
+    TCP_NOTSENT_LOWAT,
     TCP_RTO_MIN,
     TCP_WMEM,
     missing,
@@ -23,6 +24,7 @@ NOW = {
     STALE_LOSS_CNT: "4",
     TCP_WMEM: "4096 16384 4194304",
     TCP_RTO_MIN: "200000",
+    TCP_NOTSENT_LOWAT: "4294967295",
 }
 NONE = TuningConfig()
 
@@ -57,10 +59,11 @@ def test_nothing_is_tuned_unasked() -> None:
 
 
 def test_what_is_asked_for_is_set_once() -> None:
-    tuning = TuningConfig(stale_loss_cnt=1, rto_min=0.02, send_buffer=524_288)
+    tuning = TuningConfig(stale_loss_cnt=1, rto_min=0.02, send_buffer=524_288, unsent_limit=32_768)
     wished = {
         SetSetting(STALE_LOSS_CNT, "1"),
         SetSetting(TCP_RTO_MIN, "20000"),
+        SetSetting(TCP_NOTSENT_LOWAT, "32768"),
         SetSetting(TCP_WMEM, "4096 16384 524288"),
     }
     assert operations(tuning) == wished
