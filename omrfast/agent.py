@@ -164,6 +164,7 @@ class Agent:
             paths,
             recorder=self._recorder,
             read=self._meter.read,
+            glance=self._meter.glance,
             ask=lambda order: self._probing.send(order),
             collect=lambda: self._probing.collect(),
             decided=self._board.decided,

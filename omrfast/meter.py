@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from omrfast.core import histogram
-from omrfast.core.types import PathCounters, PathLink, RttTail
+from omrfast.core.types import Glimpse, PathCounters, PathLink, RttTail
 from omrfast.core.views import FlowView
 from omrfast.dataplane.attach import attach, detach
 from omrfast.dataplane.flows import PathEvent
@@ -37,6 +37,8 @@ class Meter:
         self._ingress = ingress
         self._indexes = self._load_indexes()
         self._attached: dict[str, PathLink] = {}
+        self._places: list[int] = []
+        """Their indexes."""
         self._histograms: deque[tuple[float, tuple[tuple[int, ...], ...]]] = deque()
         self.figures = Figures()
         self.tails: dict[str, RttTail] = {}
@@ -85,6 +87,7 @@ class Meter:
             except (DataPlaneError, OSError) as error:
                 failures[name] = str(error)
         self._attached = attached
+        self._places = [link.index for link in attached.values()]
         return failures
 
     def _attach(self, name: str, link: PathLink) -> PathLink:
@@ -104,6 +107,10 @@ class Meter:
             for name, link in self._attached.items()
             if link.index < len(rows)
         }
+
+    def glance(self) -> dict[str, Glimpse]:
+        """The look between ticks."""
+        return dict(zip(self._attached, self._plane.glance(self._places), strict=True))
 
     def flows(self, top: int) -> list[FlowView]:
         """The ``top`` flows by bytes."""

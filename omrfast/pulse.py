@@ -8,12 +8,13 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 
-from omrfast.core import policy
+from omrfast.core import policy, watch
 from omrfast.core.config import PathConfig
 from omrfast.core.events import Event, Tick
 from omrfast.core.outcome import Decision, Outcome, ProbeOrder, Wish
-from omrfast.core.state import CoreState, PathRecord
-from omrfast.core.types import PathCounters
+from omrfast.core.state import NEVER, CoreState, PathRecord
+from omrfast.core.types import Glimpse, PathCounters
+from omrfast.core.watch import Watch
 from omrfast.store.journal import Recorder
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ class Pulse:
         *,
         recorder: Recorder,
         read: Callable[[], Mapping[str, PathCounters]],
+        glance: Callable[[], Mapping[str, Glimpse]],
         ask: Callable[[ProbeOrder], None],
         collect: Callable[[], None],
         decided: Callable[[Decision], None],
@@ -41,12 +43,13 @@ class Pulse:
         failed: Callable[[BaseException], None],
     ) -> None:
         """``collect`` is called before the counters are read: what has arrived must be known
-        before time is up. ``wished`` is called when ``wishes`` or ``aborts``
-        have changed; ``troubled`` with the local trouble after every step that was judged;
+        before time is up. ``glance`` reads of them what may not wait. ``wished`` is called when
+        ``wishes`` or ``aborts`` have changed; ``troubled`` with the local trouble after every step;
         ``failed`` when reading goes on failing."""
         self._loop = loop
         self._recorder = recorder
         self._read = read
+        self._glance = glance
         self._ask = ask
         self._collect = collect
         self._decided = decided
@@ -55,6 +58,7 @@ class Pulse:
         self._failed = failed
         self._handle: asyncio.TimerHandle | None = None
         self._failures = 0
+        self._watch = Watch(NEVER, ())
         self.state: CoreState = policy.start(tuple(PathRecord(path) for path in paths), loop.time())
         self.wishes: dict[str, Wish] = {}
         self.aborts: frozenset[str] = frozenset()
@@ -71,17 +75,20 @@ class Pulse:
         now = self._loop.time()
         self._recorder.reconfigured(self.state, now, paths)
         self.state = policy.reconfigure(self.state, paths, now)
+        self._watch = Watch(NEVER, ())
 
     def take_aborts(self) -> frozenset[str]:
         aborts, self.aborts = self.aborts, frozenset()
         return aborts
 
     def tick(self) -> None:
-        """Read and step. What fails is tried again; failing on and on is told."""
+        """Look, and step if the look does not do. What fails is tried again; failing on and on is
+        told."""
         started = time.monotonic()
         try:
             self._collect()
-            self.take(Tick(self._read()))
+            if not self._overlooks():
+                self.take(Tick(watch.with_looks(self._watch, self._read())))
             self._failures = 0
         except Exception as error:
             log.exception("a tick failed")
@@ -90,6 +97,18 @@ class Pulse:
                 self._failed(error)
             self._handle = self._loop.call_later(RETRY, self.tick)
         self.seconds = time.monotonic() - started
+
+    def _overlooks(self) -> bool:
+        """Whether a look shows nothing that the core has to hear of; then there will be another."""
+        if self._loop.time() >= self._watch.until:
+            return False
+        seen = self._glance()
+        looked = watch.look(self._watch, seen, self._loop.time())
+        if looked is None:
+            return False
+        self._watch, wake_at = looked
+        self._wake_at(max(wake_at, self._loop.time() + SHORTEST_WAIT))
+        return True
 
     def take(self, event: Event) -> None:
         """One step of the core, and what follows from it."""
@@ -100,11 +119,15 @@ class Pulse:
         self._recorder.asked(now, outcome.probes)
         for order in outcome.probes:
             self._ask(order)
-        if outcome.wishes is not None:
-            self._judged(outcome, dict(outcome.wishes))
+        fresh = isinstance(event, Tick)
+        self._watch = outcome.watch if fresh else watch.goes_on(self._watch, outcome.watch)
+        self._judged(outcome, dict(outcome.wishes))
+        self._wake_at(max(outcome.wake_at, now + SHORTEST_WAIT))
+
+    def _wake_at(self, at: float) -> None:
         if self._handle is not None:
             self._handle.cancel()
-        self._handle = self._loop.call_at(max(outcome.wake_at, now + SHORTEST_WAIT), self.tick)
+        self._handle = self._loop.call_at(at, self.tick)
 
     def _judged(self, outcome: Outcome, wishes: dict[str, Wish]) -> None:
         self._troubled(outcome.state.trouble)

@@ -1,65 +1,35 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Ticks that need no judgement: the counters are taken in, and that no path is silent is seen at a
-glance. Pure.
+"""When the counters are to be looked at again after a step, and what may be overlooked then. Pure.
 
-Silence is judged at the tick that finds it; so are losses, which may call for probes at once, and
-whatever may show that a path, or a server, is dead or alive. What else ticks say of a path's
-quality may wait for LEISURE: it is held against limits for much longer than that.
+Silence has to be noticed within milliseconds, so that beside traffic the counters are read some
+thirty times a second; what else they say, of quality above all, may wait for LEISURE, for it is
+held against limits for much longer than that. So a step ends with a Watch, and the next tick comes
+when a look shows more than that packets go on arriving (watch.py), or when LEISURE is over.
 """
 
 from __future__ import annotations
 
-from omrfast.core import limits, servers
-from omrfast.core.asking import heard_beyond
-from omrfast.core.replacing import replace
-from omrfast.core.schedule import due_at, look_at
+from omrfast.core import limits, servers, signs
+from omrfast.core.schedule import due_at, is_listened_to
 from omrfast.core.state import NEVER, CoreState, PathRecord
-from omrfast.core.types import PathState, Role
+from omrfast.core.types import NOTHING, PathState, Role
+from omrfast.core.watch import Watch, Watched, silent_at
 
 _S = PathState
 
 LEISURE = 0.1
-"""Seconds from a tick to the judgement of what it has measured, at most."""
+"""Seconds from the first look after a tick to the next tick, at most."""
 
 
-def again_at(state: CoreState, now: float) -> float | None:
-    """When the next tick is due if this one, whose counters the state has taken in, need not be
-    judged now; None: it must be."""
-    if now >= state.due_at:
-        return None
-    look = now + limits.BUSY
-    for record in state.paths:
-        if record.model.losses.lost_at >= now or _revived(record):
-            return None
-        look = min(look, look_at(record, now))
-    again = min(look, state.due_at)
-    since = now if state.unjudged_since is None else state.unjudged_since
-    return again if now < again <= since + LEISURE else None
-
-
-def unjudged(state: CoreState, now: float) -> CoreState:
-    """The state after a tick that was not judged."""
-    return state if state.unjudged_since is not None else replace(state, unjudged_since=now)
-
-
-def judged(state: CoreState, now: float) -> CoreState:
-    """The state after a step that was judged."""
-    unsettled = any(_unsettled(record) for record in state.paths)
-    return replace(
-        state,
-        unjudged_since=None,
-        due_at=NEVER if unsettled else _due_at(state, now),
-    )
-
-
-def wake(state: CoreState, now: float) -> float:
-    """When the next tick is due after a step that was judged."""
-    due = state.due_at if state.due_at > NEVER else _due_at(state, now)
-    return min((due, now + limits.BUSY, *(look_at(record, now) for record in state.paths)))
-
-
-def _due_at(state: CoreState, now: float) -> float:
-    return min((servers.wake(state), *(due_at(record, now) for record in state.paths)))
+def watch(state: CoreState, now: float) -> tuple[Watch, float]:
+    """What looks from now on are held against, and when the next one is due."""
+    heeded = [record for record in state.paths if is_listened_to(record) or _waits(record)]
+    settled = not any(map(_unsettled, state.paths)) and all(map(_simple, heeded))
+    due = min((servers.wake(state), *(due_at(record, now) for record in state.paths)))
+    paths = tuple(map(_watched, heeded))
+    latest = min((record.model.at for record in state.paths), default=now) + limits.BUSY
+    wake_at = min((due, latest, *map(silent_at, paths)))
+    return Watch(min(wake_at + LEISURE, due) if settled else NEVER, paths), wake_at
 
 
 def _unsettled(record: PathRecord) -> bool:
@@ -70,9 +40,28 @@ def _unsettled(record: PathRecord) -> bool:
     )
 
 
-def _revived(record: PathRecord) -> bool:
-    """Packets arrive on a path that was not known to carry any."""
+def _waits(record: PathRecord) -> bool:
+    """Whether packets that arrive on it show that it carries any."""
     if record.role is Role.OFF or not record.link_up:
         return False
-    waits = record.state is _S.UNKNOWN or (record.state is _S.DOWN and not record.answers)
-    return waits and heard_beyond(record, record.since)
+    return record.state is _S.UNKNOWN or (record.state is _S.DOWN and not record.answers)
+
+
+def _simple(record: PathRecord) -> bool:
+    """Whether its traffic alone says what is open."""
+    if record.model.counters is None or record.by_gateway:
+        return False
+    return all(at <= record.heard for at in record.model.outstanding)
+
+
+def _watched(record: PathRecord) -> Watched:
+    counters = record.model.counters
+    return Watched(
+        record.config.name,
+        signs.allowance(record) if is_listened_to(record) else signs.FOREVER,
+        record.asked,
+        record.heard,
+        record.model.at,
+        NOTHING if counters is None else counters.glimpse,
+        _waits(record),
+    )

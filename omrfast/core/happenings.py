@@ -68,11 +68,20 @@ def _left(
     no sample."""
     if before is None:
         return record.unsampled_at, record.unsampled
-    if after.rtt_samples != before.rtt_samples or after.tx_segments < before.tx_segments:
+    if after.tx_segments < before.tx_segments:
         return NEVER, 0
-    sent = max(0, after.tx_segments - before.tx_segments - max(0, stale))
-    since = record.unsampled_at if record.unsampled or not sent else now
-    return since, record.unsampled + sent
+    since, left = record.unsampled_at, record.unsampled - max(0, stale)
+    segments, samples = before.tx_segments, before.rtt_samples
+    read = (now, after.tx_segments, after.rtt_samples)
+    looks = ((look[0], look[4], look[5]) for look in after.looks)
+    for at, segments_then, samples_then in (*looks, read):
+        if samples_then != samples:
+            since, left = NEVER, 0
+        elif segments_then > segments:
+            since = since if left > 0 else at
+            left += segments_then - segments
+        segments, samples = segments_then, samples_then
+    return (since, left) if left > 0 else (NEVER, 0)
 
 
 def on_tail(record: PathRecord, tail: RttTail | None, now: float) -> PathRecord:

@@ -232,14 +232,16 @@ def _keep_recent(
 def _streams(
     model: PathModel, before: PathCounters, counters: PathCounters, now: float
 ) -> tuple[Stream, Stream]:
-    """Data, and arrivals of any kind."""
-    segments = counters.rx_segments - before.rx_segments
-    packets = counters.rx_packets - before.rx_packets
-    last = now if counters.last_rx is None else counters.last_rx
-    return (
-        streams.follow(model.data, segments, last, model.at, now),
-        streams.follow(model.arrivals, packets, last, model.at, now),
-    )
+    """Data, and arrivals of any kind, from look to look."""
+    data, arrivals, at = model.data, model.arrivals, model.at
+    packets, segments = before.rx_packets, before.rx_segments
+    last_rx = now if counters.last_rx is None else counters.last_rx
+    read = (now, last_rx, counters.rx_packets, counters.rx_segments, 0, 0)
+    for look_at, last, packets_then, segments_then, _, _ in (*counters.looks, read):
+        data = streams.follow(data, segments_then - segments, last, at, look_at)
+        arrivals = streams.follow(arrivals, packets_then - packets, last, at, look_at)
+        at, packets, segments = look_at, packets_then, segments_then
+    return data, arrivals
 
 
 def end_streams(model: PathModel, now: float) -> PathModel:

@@ -10,6 +10,7 @@ from omrfast.core.types import (
     PathState,
     ServerState,
 )
+from omrfast.core.watch import Watch
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +52,13 @@ class ProbeOrder:
 @dataclass(frozen=True, slots=True)
 class Outcome:
     state: CoreState
-    wishes: tuple[tuple[str, Wish], ...] | None = None
-    """By path name; None: as they were."""
-    decisions: tuple[Decision, ...] = ()
-    probes: tuple[ProbeOrder, ...] = ()
-    aborts: frozenset[str] = frozenset()
+    wishes: tuple[tuple[str, Wish], ...]
+    """By path name."""
+    decisions: tuple[Decision, ...]
+    probes: tuple[ProbeOrder, ...]
+    aborts: frozenset[str]
     """Paths that have just died and are given up: their open handshakes are to be aborted."""
-    wake_at: float = 0.0
-    """When to send the next Tick at the latest."""
+    wake_at: float
+    """When to look at the counters again at the latest."""
+    watch: Watch
+    """What that look may show for no Tick to be needed."""

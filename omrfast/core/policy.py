@@ -8,8 +8,8 @@ the gateway answers, a question to the other paths (verdict.py). A path goes bad
 a probe that left before the verdict is answered after it, the path was slow and not dead, and is
 degraded at once: nothing that arrives within the proof's deadline could have told the two apart.
 
-Ticks come as often as silence has to be noticed in time; most of them find none, and what they have
-measured waits a little until it is judged (glance.py).
+Between the ticks the counters are looked at as often as silence has to be noticed in time; most of
+these looks find none, and the core does not hear of them (glance.py).
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ from omrfast.core.outcome import Decision, Outcome
 from omrfast.core.replacing import replace
 from omrfast.core.schedule import send_due
 from omrfast.core.signs import silence
-from omrfast.core.state import NEVER, CoreState, Evidence, PathRecord
+from omrfast.core.state import CoreState, Evidence, PathRecord
 from omrfast.core.transitions import GIVEN_UP, enter
 from omrfast.core.types import PathState, Role
 from omrfast.core.wish import settle, wishes
@@ -68,12 +68,7 @@ _SILENT_KINDS = frozenset({_S.UNKNOWN, _S.UP, _S.DEGRADED, _S.FAILING, _S.PROBAT
 
 def step(state: CoreState, event: Event, now: float) -> Outcome:
     """Take in one event. The answer holds the new state, what is wished, decided and probed."""
-    after = _take(state, event, now)
-    if isinstance(event, Tick):
-        again = glance.again_at(after, now)
-        if again is not None:
-            return Outcome(glance.unjudged(after, now), wake_at=again)
-    return _judged(state, overrides.expire(after, now), now)
+    return _judged(state, overrides.expire(_take(state, event, now), now), now)
 
 
 def _judged(before: CoreState, state: CoreState, now: float) -> Outcome:
@@ -92,17 +87,19 @@ def _judged(before: CoreState, state: CoreState, now: float) -> Outcome:
         state = judgement.judge(state, now)
     state = _keep_admitted(before, state, now)
     state, probes = send_due(state, now)
-    state = glance.judged(settle(state, now), now)
+    state = settle(state, now)
     wished = wishes(state, now)
     decisions = _decisions(before, state, now)
     given_up = {name for name, wish in wished if wish.present is False}
+    watch, wake_at = glance.watch(state, now)
     return Outcome(
         state=state,
         wishes=wished,
         decisions=decisions,
         probes=probes,
         aborts=frozenset(d.path for d in decisions if d.state in GIVEN_UP and d.path in given_up),
-        wake_at=glance.wake(state, now),
+        wake_at=wake_at,
+        watch=watch,
     )
 
 
@@ -223,7 +220,6 @@ def reconfigure(state: CoreState, paths: tuple[PathConfig, ...], now: float) -> 
     known = {record.config.name: record for record in state.paths}
     return replace(
         state,
-        due_at=NEVER,
         paths=tuple(
             replace(known[path.name], config=path)
             if path.name in known

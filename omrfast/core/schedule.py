@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from omrfast.core import budget, choosing, limits, overrides, pace, services, signs
+from omrfast.core import budget, choosing, limits, overrides, pace, services
 from omrfast.core.asking import cost_of, note_asked
 from omrfast.core.outcome import ProbeOrder
 from omrfast.core.replacing import replace
@@ -168,11 +168,8 @@ def due_at(record: PathRecord, now: float) -> float:
     return due if suspicion is None else min(due, suspicion.waits_until or suspicion.deadline)
 
 
-def look_at(record: PathRecord, now: float) -> float:
-    """When this path's counters are to be read again: silence may then have become a sign."""
-    latest = record.model.at + limits.BUSY
+def is_listened_to(record: PathRecord) -> bool:
+    """Whether silence of its traffic would make it suspect."""
     if not record.link_up or record.role is Role.OFF:
-        return latest
-    if record.suspicion is not None or record.state in _GIVEN_UP:
-        return latest
-    return min(latest, signs.due_at(record, now))
+        return False
+    return record.suspicion is None and record.state not in _GIVEN_UP

@@ -86,25 +86,58 @@ def _wave(record: PathRecord, seen: float) -> Sign | None:
     return Sign("data unacknowledged", seen - since, limit, since, needs_answer=True)
 
 
-def due_at(record: PathRecord, now: float) -> float:
-    """When silence could next become a sign, if nothing arrives; infinite: never."""
-    due = float("inf")
-    if not budget.may_owe(record, 0, now):
-        return due
-    limit = limits.unanswered_limit(record.model)
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What a path may be without before that is a sign; infinite: without it for ever."""
+
+    answers: float
+    """Seconds from a question."""
+    arrivals: float
+    """Seconds from the last arrival."""
+    samples_at: float
+    """An RTT sample, until that moment."""
+    calm_until: float
+    """Nothing is a sign before."""
+
+
+FOREVER = Allowance(_NEVER, _NEVER, _NEVER, _NEVER)
+
+
+def allowance(record: PathRecord) -> Allowance:
+    """As of the last read. What has run out without being a sign is left out."""
+    at = record.model.at
+    if not budget.may_owe(record, 0, at):
+        return FOREVER
+    answers = limits.unanswered_limit(record.model)
+    if not record.answers:
+        return Allowance(answers, _NEVER, _NEVER, record.calm_until)
+    quiet = limits.quiet_limit(record.model)
+    arrivals = _NEVER if quiet is None else quiet
+    for_ours = _answers_limit(record)
     asked = record.asked
-    last_tx = record.model.counters.last_tx if record.model.counters else None
+    if record.heard + for_ours >= at if asked is None else _goes_on(record, asked):
+        arrivals = min(arrivals, for_ours)
+    return Allowance(answers, arrivals, _samples_due(record), record.calm_until)
+
+
+def _samples_due(record: PathRecord) -> float:
+    if record.excused or not record.unsampled:
+        return _NEVER
+    due = record.unsampled_at + limits.wave_limit(record.model)
+    over = record.unsampled < limits.WAVE and due <= record.model.at
+    return _NEVER if over else due
+
+
+def due(
+    allowed: Allowance, asked: float | None, heard: float, last_tx: float | None, now: float
+) -> float:
+    """When silence could next become a sign, if nothing arrives; infinite: never.
+
+    ``asked``: the question that is open; what left lately may be one, and the next read tells.
+    """
+    at = min(heard + allowed.arrivals, allowed.samples_at)
     if asked is not None:
-        due = asked + limit
+        at = min(at, asked + allowed.answers)
     elif last_tx is not None and now - last_tx < limits.BUSY:
-        due = record.model.at + limit  # what left may ask: the next read tells
-    if record.answers:
-        most = limits.quiet_limit(record.model)
-        if most is not None:
-            due = min(due, record.heard + most)
-        answers_due = record.heard + _answers_limit(record)
-        if answers_due >= record.model.at if asked is None else _goes_on(record, asked):
-            due = min(due, answers_due)
-        if record.unsampled >= limits.WAVE and not record.excused:
-            due = min(due, record.unsampled_at + limits.wave_limit(record.model))
-    return max(due, record.calm_until)
+        at = min(at, now + allowed.answers)
+    return max(at, allowed.calm_until)

@@ -333,10 +333,6 @@ class CoreState:
     trouble_since: float = 0.0
     front: Front | None = None
     """None: no path is bad."""
-    due_at: float = NEVER
-    """When the paths are next to be judged, whatever traffic does; NEVER: at every tick."""
-    unjudged_since: float | None = None
-    """Since when ticks have been taken in that nothing has judged; None: all are."""
 
     def path(self, name: str) -> PathRecord:
         """Raises KeyError for a name that is not configured."""

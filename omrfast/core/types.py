@@ -109,6 +109,28 @@ USABLE = frozenset({PathState.UP, PathState.SUSPECT, PathState.DEGRADED})
 
 
 @dataclass(frozen=True, slots=True)
+class Glimpse:
+    """Of a path's counters, what may not wait; as in PathCounters, but for"""
+
+    last_rx: float | None
+    last_tx: float | None
+    asked: float | None
+    rx_packets: int
+    rx_segments: int
+    tx_segments: int
+    rtt_samples: int
+    faults: int
+    """which grows with whatever is sent again, refilled, or refused by ICMP."""
+
+
+NOTHING = Glimpse(None, None, None, 0, 0, 0, 0, 0)
+
+Look = tuple[float, float, int, int, int, int]
+"""What the journal keeps of one: when, and last_rx (0: none), rx_packets, rx_segments,
+tx_segments, rtt_samples."""
+
+
+@dataclass(frozen=True, slots=True)
 class PathCounters:
     """One path's counters, summed over CPUs; they only grow (see struct omr_path_counters)."""
 
@@ -143,6 +165,24 @@ class PathCounters:
     """When the first packet left that calls for an answer and came after ``last_rx``."""
     unparsed: tuple[tuple[str, int], ...] = ()
     """(reason, packets), reasons as in enum omr_unparsed, lower case."""
+    looks: tuple[Look, ...] = ()
+    """Since the read before, in the order of time."""
+
+    @property
+    def glimpse(self) -> Glimpse:
+        return Glimpse(
+            self.last_rx,
+            self.last_tx,
+            self.asked,
+            self.rx_packets,
+            self.rx_segments,
+            self.tx_segments,
+            self.rtt_samples,
+            self.retransmitted_segments
+            + self.syn_retransmissions
+            + self.refilled_segments
+            + self.icmp_errors,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 
-from omrfast.core.types import PathCounters
+from omrfast.core.types import Glimpse, PathCounters
 from omrfast.core.views import FlowView
 from omrfast.dataplane.flows import PathEvent, event_of, flow_views
 from omrfast.dataplane.names import MAPS, PROGRAMS, DataPlaneError
@@ -28,7 +28,10 @@ them: every SYN that a listening host answers makes an entry."""
 _REASONS = ("truncated", "malformed", "fragment", "extensions", "vlans", "options")
 # struct omr_path_row: 19 counters, 3 words of minimum RTT after their epoch, 8 reasons, 3 jiffies
 _ROW = struct.Struct("=19Q4I8Q3Q")
-assert _ROW.size == api.sizeof("omr_path_row")
+_GLANCE = struct.Struct("=16x3Q32x2Q8xQ8x2Q104x3Q")
+"""Of the same row: segments, those and SYNs sent again; packets and segments that arrived, those
+refilled, ICMP errors, RTT samples; the jiffies."""
+assert _ROW.size == _GLANCE.size == api.sizeof("omr_path_row")
 
 
 class DataPlane:
@@ -111,6 +114,31 @@ class DataPlane:
     def clock(self) -> tuple[int, int]:
         """(jiffies64, CLOCK_MONOTONIC ns) at one moment, of the clock the programs use."""
         return self._reader.clock()
+
+    def glance(self, paths: Iterable[int]) -> list[Glimpse]:
+        """What may not wait of these paths' counters, by their index: the look between ticks."""
+        rows, now_j, now_ns = self._reader.read(self._paths)
+        jiffy = self._jiffy
+        offset = now_ns / 1e9 - now_j * jiffy
+        found = []
+        for path in paths:
+            (
+                tx_segments, again, syn_again, rx_packets, rx_segments, refilled, icmp_errors,
+                samples, asked, last_tx, last_rx,
+            ) = _GLANCE.unpack_from(rows, path * _ROW.size)  # fmt: skip
+            found.append(
+                Glimpse(
+                    offset + last_rx * jiffy if last_rx else None,
+                    offset + last_tx * jiffy if last_tx else None,
+                    offset + asked * jiffy if asked else None,
+                    rx_packets,
+                    rx_segments,
+                    tx_segments,
+                    samples,
+                    again + syn_again + refilled + icmp_errors,
+                )
+            )
+        return found
 
     def read(self) -> tuple[PathCounters, ...]:
         """Counters of every path up to the highest index in use: the fast tick."""

@@ -243,7 +243,7 @@ def test_what_only_one_path_does_not_carry_is_that_path_s_loss() -> None:
     began = made.now
     made.paths["one"].blocked_tcp = True
     made.run(0.3)
-    send_again(made, made.paths["one"], 8)
+    send_again(made, made.paths["one"], 10)
     made.run(5.0)
     assert made.states("one", began)[-1] == "degraded"
     assert "degraded" not in made.states("two", began)

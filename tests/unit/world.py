@@ -28,8 +28,9 @@ from omrfast.core.events import (
     Walked,
 )
 from omrfast.core.outcome import Decision, Outcome, Wish
-from omrfast.core.state import CoreState, Override, PathRecord
+from omrfast.core.state import NEVER, CoreState, Override, PathRecord
 from omrfast.core.types import FlowSum, Origin, PathCounters, ProbeKind, Role, Target
+from omrfast.core.watch import Watch, goes_on, look, with_looks
 
 JIFFY = 0.004
 BUSY = 300
@@ -141,6 +142,8 @@ class World:
         self.arrived: dict[str, float] = {}
         """By name of a host, when anything of its traffic last arrived."""
         self.wake_at = self.now
+        self.watch = Watch(NEVER, ())
+        self.looks = 0
         self.ticks = 0
         self._recent: list[float] = []
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
@@ -373,16 +376,25 @@ class World:
         self.at(1.0, self._walk)
 
     def _tick(self) -> None:
-        self.ticks += 1
+        """As the agent's pulse does: a look, and a tick if that does not do."""
+        self.looks += 1
         self._recent = [at for at in self._recent if at > self.now - 1] + [self.now]
         assert len(self._recent) < BUSY, f"woken for nothing at {self.now}"
-        self._step(Tick({name: path.counters for name, path in self.paths.items()}))
+        seen = {name: path.counters.glimpse for name, path in self.paths.items()}
+        looked = None if self.now >= self.watch.until else look(self.watch, seen, self.now)
+        if looked is not None:
+            self.watch, self.wake_at = looked
+            return
+        self.ticks += 1
+        counters = {name: path.counters for name, path in self.paths.items()}
+        self._step(Tick(with_looks(self.watch, counters)))
 
     def _step(self, event: Event) -> None:
         outcome: Outcome = policy.step(self.state, event, self.now)
         self.state = outcome.state
-        if outcome.wishes is not None:
-            self.wishes = dict(outcome.wishes)
+        fresh = isinstance(event, Tick)
+        self.watch = outcome.watch if fresh else goes_on(self.watch, outcome.watch)
+        self.wishes = dict(outcome.wishes)
         self.decisions += outcome.decisions
         self.aborted += outcome.aborts
         self.wake_at = max(outcome.wake_at, self.now + 0.001)
