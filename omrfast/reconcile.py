@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from omrfast.act.apply import Actuator, Timing
@@ -23,45 +23,20 @@ from omrfast.core.config import PathConfig, TuningConfig
 from omrfast.core.expect import expected
 from omrfast.core.operations import DeleteEndpoint, Observed, Operation
 from omrfast.core.outcome import Wish
-from omrfast.core.plan import Baseline, Binding, comes_back, learn, plan
-from omrfast.core.routing import route_key
+from omrfast.core.plan import Binding, comes_back, learn, plan
 from omrfast.core.settings import missing, setting_operations, window_operations
 from omrfast.core.views import ActionView
 from omrfast.deeds import Complaint, Deeds, Step
-from omrfast.store.changes import (
-    Change,
-    EndpointChange,
-    RouteChange,
-    SettingChange,
-    WindowChange,
-)
+from omrfast.store.changes import Change, EndpointChange, SettingChange
+from omrfast.store.found import baseline_of, before_changes, windows_of
 from omrfast.store.ledger import Ledger, LedgerError
 from omrfast.store.restore import Restored, restore
 
 log = logging.getLogger(__name__)
 
-
-def baseline_of(ledger: Ledger) -> Baseline:
-    """What an agent that did not stop cleanly had found before it changed anything."""
-    endpoints = {}
-    metrics = {}
-    for change in ledger.changes:
-        if isinstance(change, EndpointChange) and change.original is not None:
-            endpoints[change.address] = change.original
-        elif isinstance(change, RouteChange):
-            metrics[route_key(change.original)] = change.original.metric
-    return Baseline(endpoints, metrics)
-
-
-def before_changes(changes: Iterable[Change], observed: Observed) -> Observed:
-    """With the endpoints as they had been found: what we took away, and without what we gave."""
-    endpoints = {(e.address, e.port): e for e in observed.endpoints}
-    for change in changes:
-        if isinstance(change, EndpointChange):
-            endpoints.pop((change.address, change.port), None)
-            if change.original is not None:
-                endpoints[change.address, change.port] = change.original
-    return replace(observed, endpoints=tuple(endpoints.values()))
+MOST_ROUNDS = 10
+"""Of a check; three are many. What is never as it was left, whoever changes it, waits for the next
+pass then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +80,8 @@ class Reconciler:
         """Addresses without an endpoint whose initial subflows were closed."""
         self._tried: set[Operation] = set()
         """By the present check: what was done and does not show is left to the next one."""
+        self._rounds = 0
+        """Of the present check, since the last pass began."""
         self._complaints: set[str] = set()
         self._warned: set[str] = set()
         self._said: set[Operation] = set()
@@ -161,6 +138,7 @@ class Reconciler:
         self._deeds.wish(wishes, causes)
         self._aborts |= aborts
         self._tried.clear()
+        self._rounds = 0
         if self._belief is not None and before.places == self._job.places and not self._dry_run:
             self._act(self._belief, self._quietly)
         if self._check is None or self._check.done():
@@ -174,7 +152,8 @@ class Reconciler:
     async def _verify(self) -> None:
         """Observe; apply what differs; until nothing does that was not tried."""
         try:
-            while True:
+            while self._rounds < MOST_ROUNDS:
+                self._rounds += 1
                 observed = await self._still()
                 self._belief = observed
                 self._tell_unmanaged()
@@ -184,6 +163,8 @@ class Reconciler:
                     self._said.clear()
                 if not self._deeds.under_way:
                     break
+            else:
+                self._complain("what is changed does not stay so: tried again later")
         except (ActionError, LedgerError) as error:
             self._belief = None
             self._complain(str(error))
@@ -201,7 +182,8 @@ class Reconciler:
     def _act(self, observed: Observed, complain: Complaint) -> bool:
         """Begin what makes up the difference; whether there is any, what was tried included."""
         job = self._job
-        baseline = replace(baseline_of(self._ledger), closed=frozenset(self._closed))
+        baseline = baseline_of(self._ledger.changes, observed)
+        baseline = replace(baseline, closed=frozenset(self._closed))
         baseline = learn(baseline, job.bindings, observed)
         steps = (
             *plan(job.bindings, job.wishes, baseline, observed, self._aborts),
@@ -249,7 +231,7 @@ class Reconciler:
         uplinks = len({binding.ifindex for binding in self._job.bindings})
         for op in setting_operations(self._job.tuning, uplinks, found, now):
             yield "", op
-        windows = {c.route: c.original for c in self._ledger.changes if isinstance(c, WindowChange)}
+        windows = windows_of(self._ledger.changes, observed)
         names = {binding.ifindex: binding.name for binding in self._job.bindings}
         for window in window_operations(
             self._job.tuning, frozenset(names), windows, observed.windows

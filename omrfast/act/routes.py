@@ -51,7 +51,7 @@ from omrfast.act.route_message import (
     parse_route,
 )
 from omrfast.core.operations import PROTOCOL_COPY, CopyRoute, Route, copied
-from omrfast.core.routing import route_key
+from omrfast.core.routing import METRIC_MOST, route_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +209,8 @@ class RouteManager:
             self._delete(f"removing {describe(route)}", held)
 
     def _add(self, what: str, raw: RawRoute, metric: int, protocol: int) -> None:
+        if metric > METRIC_MOST:
+            raise ActionError(f"{what}: no metric is above {METRIC_MOST}", hint="lower the route's")
         flags = NLM_F_CREATE | (NLM_F_EXCL if raw.route.family == 6 else NLM_F_APPEND)
         try:
             self._netlink.request(RTM_NEWROUTE, flags, body_of(raw, metric, protocol))

@@ -22,6 +22,9 @@ from omrfast.core.operations import (
 from omrfast.core.outcome import Wish
 from omrfast.core.replacing import replace
 
+METRIC_MOST = 2**32 - 1
+"""The kernel has no more bits for it."""
+
 RouteKey = Route
 """A route with metric 0: what it is apart from its metric."""
 
@@ -66,7 +69,8 @@ def _wished(
         return route.metric
     alternative = any(other.ifindex != route.ifindex for other in group)
     named = owner.metric if route.main else None
-    return (as_found if named is None else named) + (owner.wish.penalty if alternative else 0)
+    metric = (as_found if named is None else named) + (owner.wish.penalty if alternative else 0)
+    return min(metric, METRIC_MOST)
 
 
 def _moves(

@@ -86,17 +86,21 @@ def interface_names(observed: Observed) -> dict[int, str]:
 
 def same_route(change: RouteChange, route: Route, interface: str | None) -> bool:
     """Whether it is the route of ``change``, whatever its metric and its device's index."""
-    return interface == change.interface and replace(route_key(route), ifindex=0) == replace(
-        route_key(change.original), ifindex=0
+    return interface == change.interface and same_but_index(
+        route_key(route), route_key(change.original)
     )
+
+
+def same_but_index(one: Route, other: Route) -> bool:
+    """Of whatever device."""
+    return replace(one, ifindex=0) == replace(other, ifindex=0)
 
 
 def held_copy(change: CopyChange, observed: Observed) -> Route | None:
     """The copy, if it is there."""
     names = interface_names(observed)
-    wanted = replace(change.route, ifindex=0)
     for route in observed.routes:
-        if replace(route, ifindex=0) == wanted and names.get(route.ifindex) == change.interface:
+        if same_but_index(route, change.route) and names.get(route.ifindex) == change.interface:
             return route
     return None
 
@@ -104,9 +108,8 @@ def held_copy(change: CopyChange, observed: Observed) -> Route | None:
 def held_window(change: WindowChange, observed: Observed) -> tuple[Route, int] | None:
     """The route as it is now, and its window; None: it is gone."""
     names = interface_names(observed)
-    wanted = replace(change.route, ifindex=0)
     for route, segments in observed.windows:
-        if replace(route, ifindex=0) == wanted and names.get(route.ifindex) == change.interface:
+        if same_but_index(route, change.route) and names.get(route.ifindex) == change.interface:
             return route, segments
     return None
 

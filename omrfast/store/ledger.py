@@ -52,6 +52,7 @@ from omrfast.store.changes import (
     from_json,
     held_endpoint,
     interface_names,
+    same_but_index,
     same_route,
     to_json,
 )
@@ -70,6 +71,12 @@ def holder() -> dict[str, Any]:
     """Whose kernel state it is: this boot and this thread's network namespace."""
     boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     return {"boot_id": boot_id, "netns": os.stat("/proc/thread-self/ns/net").st_ino}
+
+
+def _is_of(change: CopyChange | WindowChange, route: Route, names: dict[int, str]) -> bool:
+    """Whether it is that route's, whatever its device's index."""
+    interface = names.get(route.ifindex, "")
+    return change.interface == interface and same_but_index(change.route, route)
 
 
 class Ledger:
@@ -177,9 +184,9 @@ class Ledger:
             case SetMetric(route, metric):
                 self._record_route(route, metric, names)
             case CopyRoute():
-                self._record_copy(CopyChange(names.get(op.route.ifindex, ""), copied(op)))
+                self._record_copy(copied(op), names)
             case WithdrawRoute(route):
-                self._record_copy(CopyChange(names.get(route.ifindex, ""), route))
+                self._record_copy(route, names)
             case SetBackup(endpoint, backup):
                 self._record_endpoint(endpoint, BACKUP if backup else ACTIVE, observed, names)
             case DeleteEndpoint(endpoint):
@@ -194,7 +201,7 @@ class Ledger:
     def _record_window(
         self, route: Route, segments: int, observed: Observed, names: dict[int, str]
     ) -> None:
-        change = self._window_change(route)
+        change = self._window_change(route, names)
         if change is None:
             held = dict(observed.windows)[route]
             change = WindowChange(names.get(route.ifindex, ""), route, held)
@@ -202,9 +209,9 @@ class Ledger:
         if segments not in change.applied:
             change.applied.append(segments)
 
-    def _window_change(self, route: Route) -> WindowChange | None:
+    def _window_change(self, route: Route, names: dict[int, str]) -> WindowChange | None:
         for change in self.changes:
-            if isinstance(change, WindowChange) and change.route == route:
+            if isinstance(change, WindowChange) and _is_of(change, route, names):
                 return change
         return None
 
@@ -222,9 +229,9 @@ class Ledger:
                 return change
         return None
 
-    def _record_copy(self, change: CopyChange) -> None:
-        if change not in self.changes:
-            self.changes.append(change)
+    def _record_copy(self, route: Route, names: dict[int, str]) -> None:
+        if self._copy_change(route, names) is None:
+            self.changes.append(CopyChange(names.get(route.ifindex, ""), route))
 
     def _record_route(self, route: Route, metric: int, names: dict[int, str]) -> None:
         change = self._route_change(route, names)
@@ -288,21 +295,21 @@ class Ledger:
             case SetMetric(route):
                 return self._route_change(route, names)
             case CopyRoute():
-                return self._copy_change(copied(op))
+                return self._copy_change(copied(op), names)
             case WithdrawRoute(route):
-                return self._copy_change(route)
+                return self._copy_change(route, names)
             case SetBackup(endpoint) | DeleteEndpoint(endpoint) | AddEndpoint(endpoint):
                 return self._endpoint_change(endpoint)
             case SetSetting(name):
                 return self._setting_change(name)
             case SetWindow(route):
-                return self._window_change(route)
+                return self._window_change(route, names)
             case AbortHandshakes() | ForgetBlackhole():
                 return None
 
-    def _copy_change(self, route: Route) -> CopyChange | None:
+    def _copy_change(self, route: Route, names: dict[int, str]) -> CopyChange | None:
         for change in self.changes:
-            if isinstance(change, CopyChange) and change.route == route:
+            if isinstance(change, CopyChange) and _is_of(change, route, names):
                 return change
         return None
 

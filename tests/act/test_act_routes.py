@@ -248,6 +248,12 @@ def test_what_is_not_ours_to_move_is_said_and_left(lab):
     assert json.dumps([defaults(lab, 4), defaults(lab, 6)]) == before
 
 
+def test_a_metric_that_the_kernel_cannot_hold_is_refused(lab):
+    route = next(r for r in observe(lab).routes if r.metric == 100)
+    with pytest.raises(ActionError, match="no metric is above 4294967295"):
+        move(lab, route, 2**32)
+
+
 def test_interfaces_are_as_ip_shows_them(lab):
     def body():
         with closing(InterfaceManager()) as manager:

@@ -21,6 +21,7 @@ from omrfast.core.operations import (
 )
 from omrfast.core.outcome import Wish
 from omrfast.core.plan import EMPTY, Binding, learn, plan
+from omrfast.core.routing import METRIC_MOST
 from omrfast.core.wish import PENALTY_DEGRADED, PENALTY_DOWN
 
 ONE = Route(4, "default", 2, "10.1.0.1", 100)
@@ -77,6 +78,13 @@ def test_the_only_route_of_a_table_is_left() -> None:
 def test_a_route_comes_back_when_its_alternative_goes() -> None:
     moved = replace(ONE, metric=100 + PENALTY_DOWN)
     assert operations((moved,), DOWN, UP, found=(ONE, TWO)) == [SetMetric(moved, 100)]
+
+
+def test_no_metric_is_above_what_the_kernel_can_hold() -> None:
+    last = replace(ONE, metric=METRIC_MOST - 5)
+    moved = replace(ONE, metric=METRIC_MOST)
+    assert operations((last, TWO), DOWN, UP) == [SetMetric(last, METRIC_MOST)]
+    assert operations((moved, TWO), DOWN, UP, found=(last, TWO)) == []
 
 
 def test_a_configured_metric_is_for_the_main_table() -> None:
