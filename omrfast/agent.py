@@ -148,7 +148,11 @@ class Agent:
         if ledger.changes:
             log.info("%d changes of an earlier run are taken over", len(ledger.changes))
         self._reconciler = Reconciler(
-            Actuator(), ledger, dry_run=self._dry_run, acted=self._board.acted
+            Actuator(),
+            ledger,
+            dry_run=self._dry_run,
+            acted=self._board.acted,
+            recorded=self._board.recorded,
         )
         self._closers.append(self._reconciler.close)
         observed = await self._observe()

@@ -64,11 +64,14 @@ class Reconciler:
         *,
         dry_run: bool,
         acted: Callable[[ActionView, str], None],
+        recorded: Callable[[str | None], None],
     ) -> None:
-        """``acted`` is told of every operation applied (or, in a dry run, left out)."""
+        """``acted`` is told of every operation applied (or, in a dry run, left out); ``recorded``
+        each time why what is changed can't be recorded, None: it is."""
         self._actuator = actuator
         self._ledger = ledger
         self._dry_run = dry_run
+        self._recorded = recorded
         self._deeds = Deeds(actuator, ledger, acted, dry_run=dry_run)
         self._job = _Job((), (), (), {})
         self._aborts: frozenset[str] = frozenset()
@@ -158,14 +161,14 @@ class Reconciler:
                 self._belief = observed
                 self._tell_unmanaged()
                 if not self._act(observed, self._complain):
-                    self._ledger.settle(observed)
+                    self._write(self._ledger.settle, observed)
                     self._complaints.clear()
                     self._said.clear()
                 if not self._deeds.under_way:
                     break
             else:
                 self._complain("what is changed does not stay so: tried again later")
-        except (ActionError, LedgerError) as error:
+        except ActionError as error:
             self._belief = None
             self._complain(str(error))
         self._deeds.settled()
@@ -194,11 +197,7 @@ class Reconciler:
             self._announce(steps)
             return bool(steps)
         fresh = [step for step in steps if step[1] not in self._tried]
-        try:
-            self._ledger.record([op for _, op in fresh], observed)
-        except LedgerError as error:
-            self._complain(str(error))
-            return True
+        self._write(self._ledger.record, [op for _, op in fresh], observed)
         for path, op in fresh:
             if not comes_back(op):
                 self._begin(path, op, complain)
@@ -206,6 +205,15 @@ class Reconciler:
         if last:
             self._deeds.afterwards(last, lambda step: self._come_back(step, job, complain))
         return bool(steps)
+
+    def _write(self, write: Callable[..., None], *what: object) -> None:
+        """What the file can't take the ledger holds, and offers it again: failover goes on."""
+        try:
+            write(*what)
+        except LedgerError as error:
+            self._recorded(str(error))
+        else:
+            self._recorded(None)
 
     def _begin(self, path: str, op: Operation, complain: Complaint) -> None:
         if complain == self._complain:

@@ -231,6 +231,8 @@ def render(status: dict[str, Any]) -> str:
     ]
     if trouble := status["trouble"]:
         lines.append(f"TROUBLE for {duration(trouble['since_s'])}: {trouble['reason']}")
+    if why := status["unrecorded"]:
+        lines.append(f"NOT RECORDED, a crash would leave what is changed: {why}")
     lines += ["", *_paths(status["paths"])]
     if status["servers"]:
         lines += ["", *_servers(status["servers"])]

@@ -237,6 +237,8 @@ class Snapshot:
     """The same from the first sign of what the decision was about; of what comes back, since when
     it has been good."""
     trouble: TroubleView | None = None
+    unrecorded: str | None = None
+    """Why what is changed can't be recorded, so that a crash would leave it; None: it is."""
     flows: int = 0
     flow_capacity: int = 0
     tick_seconds: float = 0.0

@@ -76,6 +76,7 @@ class Board:
         self._suspected: dict[str, PathState] = {}
         """What the suspect paths were before."""
         self._trouble: str | None = None
+        self._unrecorded: str | None = None
         self.recorder: Recorder | None = None
         """Told of decisions and actions, and of the agent itself, once there is one."""
         self.events = EventLog()
@@ -137,6 +138,18 @@ class Board:
         log.warning("%s", words)
         self._tell(words)
 
+    def recorded(self, why_not: str | None) -> None:
+        """What is changed is written down, as of now, or why it can't be."""
+        if why_not == self._unrecorded:
+            return
+        self._unrecorded = why_not
+        if why_not is None:
+            self.agent("what is changed is recorded again")
+            return
+        words = f"what is changed can't be put back after a crash, it can't be recorded: {why_not}"
+        log.error("%s", words)
+        self._tell(words)
+
     def acted(self, action: ActionView, what: str) -> None:
         """An operation was applied, or left out because this is a dry run."""
         reason = action.reason
@@ -190,6 +203,7 @@ class Board:
             figures,
             self._history,
             loader=loader,
+            unrecorded=self._unrecorded,
             now=time.monotonic(),
             tick_seconds=tick_seconds,
         )

@@ -83,6 +83,7 @@ def build(
     loader: str,
     now: float,
     tick_seconds: float,
+    unrecorded: str | None = None,
 ) -> Snapshot:
     """``now`` and the state's instants are CLOCK_MONOTONIC."""
     return Snapshot(
@@ -102,6 +103,7 @@ def build(
         decision_delays=_delays(history.decision_delays),
         sign_delays=_delays(history.sign_delays),
         trouble=_trouble(state, now),
+        unrecorded=unrecorded,
         flows=figures.flows,
         flow_capacity=figures.flow_capacity,
         tick_seconds=tick_seconds,

@@ -2,9 +2,11 @@
 """What was changed and how it was found, so that it can be put back, even after a crash.
 
 ``<state_dir>/changes.json`` is written before each first change of its kind and replaced by
-rename, so a reader finds the old or the new one whole. There is no fsync: the file is for the
-death of the process, and after a power cut the kernel's endpoints and routes are gone with the
-boot id that they are recorded under. A flush to a flash card would only delay failover.
+rename, so a reader finds the old or the new one whole. Where it can't be written failover goes on
+all the same, from memory: an uplink that stays dead is worse than what a crash would leave. There
+is no fsync: the file is for the death of the process, and after a power cut the kernel's endpoints
+and routes are gone with the boot id that they are recorded under. A flush to a flash card would
+only delay failover.
 
 The rules of putting back (plan_restore) are careful: something is touched only where the kernel
 holds what we left there. What an operator has changed since is left and said.
@@ -161,8 +163,7 @@ class Ledger:
             with contextlib.suppress(OSError):
                 new.unlink()
             raise LedgerError(
-                f"{self.path}: {error.strerror}; what cannot be put back is not changed: "
-                "make room or set agent.state_dir"
+                f"{self.path}: {error.strerror}; make room or set agent.state_dir"
             ) from error
         self._saved = text
 
@@ -171,13 +172,14 @@ class Ledger:
     def record(self, ops: Sequence[Operation], observed: Observed) -> None:
         """Write down what ``ops`` are about to change, as ``observed`` before; the first one wins.
 
-        Raises LedgerError if it cannot be written: then do not apply them.
+        Raises LedgerError if the file cannot be written: they are noted all the same, and are in
+        the file as soon as it can, so that only a crash before that loses them.
         """
         names = interface_names(observed)
         for op in ops:
             self._note(op, observed, names)
-        self._save()
         self._under_way += ops
+        self._save()
 
     def _note(self, op: Operation, observed: Observed, names: dict[int, str]) -> None:
         match op:

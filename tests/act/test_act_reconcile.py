@@ -41,6 +41,7 @@ class Agent:
             Ledger(state_dir),
             dry_run=dry_run,
             acted=lambda action, text: self.did.append((action.path, action.kind)),
+            recorded=lambda why_not: None,
         )
         self.bindings = ()
 

@@ -47,6 +47,7 @@ def within(router, state_dir, body, *, dry_run=False):
             Ledger(state_dir),
             dry_run=dry_run,
             acted=lambda action, text: did.append((action.path, action.kind)),
+            recorded=lambda why_not: None,
         )
         bindings = tuple(bind(PATHS, await reconciler.observe(None, ()), create=True)[0].values())
 

@@ -144,6 +144,21 @@ def test_trouble_is_told_once_and_its_end() -> None:
     ]
 
 
+def test_what_is_not_recorded_is_told_once_and_shown(caplog: pytest.LogCaptureFixture) -> None:
+    board = Board(dry_run=False)
+    why = "changes.json: No space left on device"
+    for why_not in (None, why, why):
+        board.recorded(why_not)
+    assert published(board).unrecorded == why
+    assert [r.levelname for r in caplog.records] == ["ERROR"]
+    board.recorded(None)
+    assert published(board).unrecorded is None
+    assert [(event.kind, event.message) for event in board.events.recent()] == [
+        ("agent", f"what is changed can't be put back after a crash, it can't be recorded: {why}"),
+        ("agent", "what is changed is recorded again"),
+    ]
+
+
 def test_actions_and_their_delays() -> None:
     board = Board(dry_run=False)
     board.acted(ActionView(1.7e9, "wan1", "delete", "silent", 6.8, 12.0, 361.0), "removed")

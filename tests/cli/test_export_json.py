@@ -79,6 +79,7 @@ INTERFACE = {
         }
     ],
     "trouble": {"reason": "all paths silent at once", "since_s": 4.5},
+    "unrecorded": None,
 }
 
 

@@ -75,6 +75,11 @@ def test_an_override_without_an_end() -> None:
     assert "OPERATOR: off" in "\n".join(shown(snapshot(path(override=OverrideView("off", None)))))
 
 
+def test_what_is_not_recorded() -> None:
+    lines = shown(replace(snapshot(), trouble=None, unrecorded="changes.json: no space"))
+    assert lines[1] == "NOT RECORDED, a crash would leave what is changed: changes.json: no space"
+
+
 def test_servers_and_trouble() -> None:
     lines = shown(snapshot())
     assert lines[1] == "TROUBLE for 4.5 s: all paths silent at once"

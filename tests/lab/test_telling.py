@@ -116,6 +116,7 @@ class Hand:
             Ledger(state_dir),
             dry_run=False,
             acted=lambda action, text: self.kinds.append(action.kind),
+            recorded=lambda why_not: None,
         )
 
     async def look(self) -> None:

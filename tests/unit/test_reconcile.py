@@ -17,6 +17,8 @@ from omrfast.core.config import PathConfig, TuningConfig
 from omrfast.core.discover import bind
 from omrfast.core.expect import expected
 from omrfast.core.operations import (
+    AbortHandshakes,
+    DeleteEndpoint,
     Endpoint,
     Interface,
     Observed,
@@ -114,11 +116,14 @@ class Agent:
     def __init__(self, state_dir: Path, tuning: TuningConfig) -> None:
         self.kernel = Kernel()
         self.ledger = Ledger(state_dir)
+        self.unrecorded: list[str | None] = []
+        """Why not, or None, each time."""
         self.reconciler = Reconciler(
             cast(Actuator, self.kernel),
             self.ledger,
             dry_run=False,
             acted=lambda action, text: None,
+            recorded=self.unrecorded.append,
         )
         self._tuning = tuning
         self._bindings: dict[str, Binding] = {}
@@ -192,6 +197,35 @@ def test_the_window_of_a_device_made_anew_is_recorded_once(tmp_path: Path) -> No
         assert [segments for _, segments in agent.kernel.has.windows] == [0, 0]
 
     within(tmp_path, body, TuningConfig(initial_window=64))
+
+
+def test_a_disk_that_takes_nothing_stops_no_failover(tmp_path: Path) -> None:
+    state_dir = tmp_path / "state"
+
+    async def body(agent: Agent) -> None:
+        state_dir.write_text("")  # neither a folder nor to be made one
+        await agent.settle(DOWN, UP, "one")
+        assert agent.kernel.did == [
+            DeleteEndpoint(FOUND.endpoints[0]),
+            SetMetric(ROUTE_ONE, 100 + PENALTY_DOWN),
+            AbortHandshakes("10.1.0.2"),
+        ]
+        assert "changes.json: File exists; make room" in str(agent.unrecorded[-1])
+        state_dir.unlink()
+        await agent.settle(DOWN, UP)
+        assert agent.unrecorded[-1] is None
+        assert len(Ledger(state_dir).changes) == 2, "as found, for one who comes after a crash"
+        state_dir.rename(tmp_path / "away")
+        state_dir.write_text("")
+        agent.kernel.did.clear()
+        await agent.settle(UP, UP)
+        assert agent.kernel.has.routes == FOUND.routes[::-1]
+        assert agent.unrecorded[-1] is not None
+        assert agent.ledger.changes == []
+        await agent.settle(DOWN, UP, "one")
+        assert AbortHandshakes("10.1.0.2") in agent.kernel.did, "at once, from what is believed"
+
+    within(state_dir, body)
 
 
 def test_nothing_is_repeated_without_end(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
