@@ -67,7 +67,8 @@ def bind(
     """Where each path is now, and for those that are nowhere the reason, by path name.
 
     ``create``: endpoints that are missing are to be made (the operator named the paths).
-    ``before``: where the paths were; what a path has lost since it keeps in ``former``.
+    ``before``: where the paths were; what a path has lost since it keeps in ``former``, as long as
+    there is an endpoint for it.
     """
     devices = {interface.name: interface for interface in observed.interfaces}
     everywhere = {address for device in devices.values() for address in device.addresses}
@@ -90,6 +91,7 @@ def bind(
             if had and not routed and device.up:
                 missing[path.name] = f"no route leads through {path.interface} any more"
             lost = (old.addresses | old.former) - everywhere if old else frozenset[str]()
+            lost &= {endpoint.address for endpoint in observed.endpoints} | observed.made
             bindings[path.name] = Binding(
                 path.name,
                 device.index,

@@ -89,6 +89,8 @@ class Observed:
     """Name and value of the settings in core/settings.py that this kernel has."""
     windows: tuple[tuple[Route, int], ...] = ()
     """Initial windows of the routes, which are given with metric 0; 0: the kernel's own."""
+    made: frozenset[str] = frozenset()
+    """Addresses of endpoints that we made and that are left out of ``endpoints``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,7 +123,7 @@ def held_endpoint(observed: Observed, address: str, port: int) -> Endpoint | Non
 
 
 def as_found(change: Change, observed: Observed) -> bool:
-    """Whether nothing of the change is left."""
+    """Whether nothing of the change is left, nor can come back."""
     if isinstance(change, EndpointChange):
         held = held_endpoint(observed, change.address, change.port)
         if held is None or change.original is None:
@@ -138,7 +138,22 @@ def as_found(change: Change, observed: Observed) -> bool:
         return window is None or window[1] == change.original
     names = interface_names(observed)
     metrics = [r.metric for r in observed.routes if same_route(change, r, names.get(r.ifindex))]
+    if not metrics:
+        return _superseded(change, observed)
     return change.original.metric in metrics and not set(metrics) & set(change.applied)
+
+
+def _superseded(change: RouteChange, observed: Observed) -> bool:
+    """Whether another route stands where that one was, as after a reconnection that gave another
+    gateway. While the link is down, or nothing is in its place, it may come back as we left it."""
+    lost = change.original
+    indexes = {d.index for d in observed.interfaces if d.up and d.name == change.interface}
+    return any(
+        route.ifindex in indexes
+        and (route.family, route.table, route.destination)
+        == (lost.family, lost.table, lost.destination)
+        for route in observed.routes
+    )
 
 
 _KINDS: dict[str, type[Change]] = {

@@ -51,9 +51,12 @@ def windows_of(changes: Iterable[Change], observed: Observed) -> dict[Route, int
 def before_changes(changes: Iterable[Change], observed: Observed) -> Observed:
     """With the endpoints as they had been found: what we took away, and without what we gave."""
     endpoints = {(e.address, e.port): e for e in observed.endpoints}
+    made = set()
     for change in changes:
         if isinstance(change, EndpointChange):
-            endpoints.pop((change.address, change.port), None)
+            held = endpoints.pop((change.address, change.port), None)
             if change.original is not None:
                 endpoints[change.address, change.port] = change.original
-    return replace(observed, endpoints=tuple(endpoints.values()))
+            elif held is not None:
+                made.add(change.address)
+    return replace(observed, endpoints=tuple(endpoints.values()), made=frozenset(made))

@@ -68,9 +68,17 @@ def test_the_address_stays_while_it_is_there_and_is_remembered_when_it_goes() ->
     renumbered = Observed(interfaces=(Interface(9, "wan1", True, 1, ("203.0.113.77",)),))
     third, _ = bind(paths, renumbered, create=False, before=second)
     assert third["a"].address == "203.0.113.77"
-    assert third["a"].former == {"192.168.100.2", "203.0.113.5"}
-    fourth, _ = bind(paths, renumbered, create=False, before=third)
-    assert fourth["a"].former == third["a"].former
+    assert third["a"].former == frozenset(), "there is no endpoint to remember it for"
+    for found in (
+        replace(renumbered, endpoints=with_endpoint.endpoints),
+        replace(renumbered, made=frozenset({"203.0.113.5"})),
+    ):
+        third, _ = bind(paths, found, create=False, before=second)
+        assert third["a"].former == {"203.0.113.5"}
+        fourth, _ = bind(paths, found, create=False, before=third)
+        assert fourth["a"].former == third["a"].former
+        fifth, _ = bind(paths, renumbered, create=False, before=fourth)
+        assert fifth["a"].former == frozenset()
 
 
 def test_a_path_that_loses_its_routes_is_named() -> None:

@@ -30,7 +30,10 @@ from omrfast.core.outcome import Wish
 from omrfast.core.plan import Binding
 from omrfast.core.wish import PENALTY_DOWN
 from omrfast.reconcile import Reconciler
+from omrfast.store.changes import EndpointChange, RouteChange
+from omrfast.store.found import before_changes
 from omrfast.store.ledger import Ledger
+from omrfast.store.restore import plan_restore
 
 PATHS = (PathConfig("one", "ppp0"), PathConfig("two", "eth1"))
 UP = Wish(present=True, backup=False, penalty=0)
@@ -134,6 +137,10 @@ class Agent:
         found, _ = bind(PATHS, seen, create=True, before=self._bindings)
         self._bindings |= found
 
+    @property
+    def former(self) -> frozenset[str]:
+        return self._bindings["one"].former
+
     async def settle(self, one: Wish, two: Wish, *died: str) -> None:
         self.reconciler.run(
             PATHS,
@@ -197,6 +204,70 @@ def test_the_window_of_a_device_made_anew_is_recorded_once(tmp_path: Path) -> No
         assert [segments for _, segments in agent.kernel.has.windows] == [0, 0]
 
     within(tmp_path, body, TuningConfig(initial_window=64))
+
+
+def test_ever_new_addresses_leave_nothing_behind(tmp_path: Path) -> None:
+    """A carrier that gives another address and gateway each time, while the path is dead, too."""
+
+    async def body(agent: Agent) -> None:
+        for number in range(50):
+            agent.kernel.unplug("ppp0")
+            await agent.look()
+            await agent.settle(DOWN, UP, "one")
+            address = f"10.9.{number}.2"
+            device = replace(PPP, index=10 + number, addresses=(address,))
+            agent.kernel.plug(device, replace(ROUTE_ONE, gateway=f"10.9.{number}.1"))
+            await agent.look()
+            await agent.settle(DOWN, UP)
+            assert agent.kernel.metrics() == {device.index: 100 + PENALTY_DOWN, 3: 200}
+            if number % 2:
+                await agent.settle(UP, UP)
+                assert {e.address for e in agent.kernel.has.endpoints} == {address, "10.2.0.2"}
+                assert agent.kernel.metrics() == {device.index: 100, 3: 200}
+            assert len(agent.ledger.changes) <= 4
+            assert len(agent.former) <= 2
+        await agent.reconciler.restore()
+        assert agent.kernel.metrics() == {59: 100, 3: 200}
+        (waiting,) = agent.ledger.changes
+        assert isinstance(waiting, EndpointChange), "the endpoint as found, for its address"
+
+    within(tmp_path, body)
+
+
+def test_a_route_that_is_gone_is_remembered_until_another_is_in_its_place(tmp_path: Path) -> None:
+    """Its link may be down only; and a daemon may give it back as it read it."""
+    moved = replace(ROUTE_ONE, metric=100 + PENALTY_DOWN)
+
+    async def body(agent: Agent) -> None:
+        await agent.settle(DOWN, UP)
+        agent.kernel.unplug("ppp0")
+        await agent.settle(DOWN, UP)
+        agent.kernel.plug(replace(PPP, up=False))
+        await agent.settle(DOWN, UP)
+        agent.kernel.has = replace(agent.kernel.has, routes=(ROUTE_TWO, moved))
+        step, *_ = plan_restore(agent.ledger.changes, agent.kernel.has)
+        assert step.op == SetMetric(moved, 100)
+        agent.kernel.unplug("ppp0")
+        other = replace(ROUTE_ONE, gateway="10.1.0.77", destination="203.0.113.10/32")
+        agent.kernel.plug(PPP, other)
+        await agent.settle(DOWN, UP)
+        assert any(isinstance(change, RouteChange) for change in agent.ledger.changes)
+        agent.kernel.plug(replace(PPP, index=9, name="ppp9"), replace(other, destination="default"))
+        await agent.settle(DOWN, UP)
+        assert any(isinstance(change, RouteChange) for change in agent.ledger.changes)
+
+    within(tmp_path, body)
+
+
+def test_an_endpoint_of_ours_is_known_while_its_address_is_gone() -> None:
+    given, taken = FOUND.endpoints
+    changes = [
+        EndpointChange("10.1.0.2", 0, None, None),
+        EndpointChange("10.2.0.2", 0, None, taken),
+    ]
+    seen = before_changes(changes, replace(FOUND, endpoints=(given,)))
+    assert (seen.endpoints, seen.made) == ((taken,), {"10.1.0.2"})
+    assert before_changes(changes, replace(FOUND, endpoints=())).made == frozenset()
 
 
 def test_a_disk_that_takes_nothing_stops_no_failover(tmp_path: Path) -> None:
