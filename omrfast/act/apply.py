@@ -111,6 +111,7 @@ class Kernel:
             shared,
             (limits, *settings.read(SYSCTLS).items()),
             table.windows,
+            table.ends,
         )
         return observed, table.unmanaged
 

@@ -51,6 +51,15 @@ class RawRoute:
     attrs: tuple[tuple[int, bytes], ...]
 
     @property
+    def left(self) -> int | None:
+        """Seconds until it ends, negative if that is over; None: it does not end by itself."""
+        cache = dict(self.attrs).get(RTA_CACHEINFO, b"")
+        if len(cache) < 12:  # struct rta_cacheinfo: expires is third, USER_HZ
+            return None
+        (expires,) = struct.unpack_from("=i", cache, 8)
+        return expires // _USER_HZ if expires else None
+
+    @property
     def window(self) -> int:
         """Segments that connections begin with; 0: as the kernel thinks best."""
         metrics = dict(attributes(dict(self.attrs).get(RTA_METRICS, b"")))
@@ -128,9 +137,6 @@ def body_of(raw: RawRoute, metric: int, protocol: int) -> bytes:
         if kind not in (RTA_PRIORITY, RTA_CACHEINFO, RTA_EXPIRES)
     ]
     attrs.append((RTA_PRIORITY, struct.pack("=I", metric)))
-    cache = dict(raw.attrs).get(RTA_CACHEINFO)
-    if cache is not None and len(cache) >= 12:  # struct rta_cacheinfo: expires is third, USER_HZ
-        (expires,) = struct.unpack_from("=i", cache, 8)
-        if expires > 0:
-            attrs.append((RTA_EXPIRES, struct.pack("=I", max(1, expires // _USER_HZ))))
+    if raw.left is not None:
+        attrs.append((RTA_EXPIRES, struct.pack("=I", max(1, raw.left))))
     return RTMSG.pack(*header) + encode_attributes(attrs)

@@ -10,7 +10,8 @@ Multipath routes and routes that refer to a nexthop object belong to several int
 left alone, with a reason in ``RouteTable.unmanaged``. IPv6 routes learnt from router
 advertisements (protocol ra) can't be moved: the router's next advertisement would bring the old
 one back beside ours. A copy with a lesser metric may stand in front of them (copy_route()); it
-has their remaining life time, so that it does not outlive an agent that is gone.
+has their remaining life time, so that it does not outlive an agent that is gone, and is given it
+anew before that is over.
 
 IPv6 merges a route into a multipath one when another of the same destination and metric exists
 (ip6_fib.c, rt6_qualify_for_ecmp), so that is refused; IPv4 keeps both, the older in charge.
@@ -62,6 +63,8 @@ class RouteTable:
     unmanaged: tuple[tuple[Route, str], ...] = ()
     windows: tuple[tuple[Route, int], ...] = ()
     """Initial windows of ``routes``, without their metrics."""
+    ends: tuple[tuple[Route, int], ...] = ()
+    """Seconds left of those of ``routes`` that end by themselves."""
 
 
 def describe(route: Route) -> str:
@@ -142,6 +145,9 @@ class RouteManager:
             routes=tuple(raw.route for raw in found if not raw.unmanaged),
             unmanaged=tuple((raw.route, raw.unmanaged) for raw in found if raw.unmanaged),
             windows=tuple((route_key(raw.route), raw.window) for raw in found if not raw.unmanaged),
+            ends=tuple(
+                (raw.route, raw.left) for raw in found if raw.left is not None and not raw.unmanaged
+            ),
         )
 
     def set_metric(self, route: Route, metric: int) -> None:
@@ -180,12 +186,7 @@ class RouteManager:
             if raw.unmanaged or len(rivals) > 1:
                 hint = "give it a metric of its own"
                 raise ActionError(f"{what}: another route is in its place", hint=hint)
-            body = body_of(raw.with_window(segments), raw.route.metric, raw.route.protocol)
-            try:
-                self._netlink.request(RTM_NEWROUTE, NLM_F_REPLACE, body)
-            except NetlinkError as error:
-                hint = "is the link up and the gateway reachable on it?"
-                raise ActionError(f"{what} ({error.strerror})", hint=hint) from error
+            self._replace(what, raw.with_window(segments), raw.route.metric, raw.route.protocol)
 
     def _held(self, route: Route) -> dict[Route, RawRoute]:
         """The routes of its family, device and table."""
@@ -193,14 +194,17 @@ class RouteManager:
         return {raw.route: raw for raw in found}
 
     def copy_route(self, op: CopyRoute) -> None:
-        """Add the copy; nothing to do if it is there."""
+        """Add the copy, or let it end when its original does, if it is there."""
         what = f"copying {describe(op.route)} to metric {op.metric}"
         held = self._held(op.route)
         original = held.get(op.route)
         if original is None:
             raise ActionError(what, errno=errno.ESRCH, hint="it was removed or changed meanwhile")
-        if copied(op) not in held:
+        copy = held.get(copied(op))
+        if copy is None:
             self._add(what, original, op.metric, PROTOCOL_COPY)
+        elif copy.left != original.left:
+            self._replace(what, original, op.metric, PROTOCOL_COPY)
 
     def withdraw(self, route: Route) -> None:
         """Remove a copy; nothing to do if it is gone."""
@@ -218,6 +222,14 @@ class RouteManager:
             hint = "is the link up and the gateway reachable on it?"
             if error.errno == errno.EEXIST:
                 hint = "another route has this destination and metric; choose another metric"
+            raise ActionError(f"{what} ({error.strerror})", hint=hint) from error
+
+    def _replace(self, what: str, raw: RawRoute, metric: int, protocol: int) -> None:
+        """In place of the route of that destination, table and metric."""
+        try:
+            self._netlink.request(RTM_NEWROUTE, NLM_F_REPLACE, body_of(raw, metric, protocol))
+        except NetlinkError as error:
+            hint = "is the link up and the gateway reachable on it?"
             raise ActionError(f"{what} ({error.strerror})", hint=hint) from error
 
     def _delete(self, what: str, raw: RawRoute) -> None:

@@ -35,8 +35,12 @@ def expected(observed: Observed, op: Operation) -> Observed:
             return _with_endpoint(observed, endpoint, endpoint)
         case SetMetric(route, metric):
             return _with_route(observed, route, replace(route, metric=metric))
-        case CopyRoute():
-            return replace(observed, routes=(*observed.routes, copied(op)))
+        case CopyRoute(route):
+            ends = dict(observed.ends)
+            ends.pop(copied(op), None)
+            if route in ends:
+                ends[copied(op)] = ends[route]
+            return replace(_with_route(observed, copied(op), copied(op)), ends=tuple(ends.items()))
         case WithdrawRoute(route):
             return _with_route(observed, route, None)
         case SetSetting(name, value):

@@ -89,6 +89,9 @@ class Observed:
     """Name and value of the settings in core/settings.py that this kernel has."""
     windows: tuple[tuple[Route, int], ...] = ()
     """Initial windows of the routes, which are given with metric 0; 0: the kernel's own."""
+    ends: tuple[tuple[Route, int], ...] = ()
+    """Seconds left of the routes that end by themselves, negative if over: the kernel lists those
+    for some time and uses them no more."""
     made: frozenset[str] = frozenset()
     """Addresses of endpoints that we made and that are left out of ``endpoints``."""
 
@@ -125,7 +128,8 @@ class SetMetric:
 
 @dataclass(frozen=True, slots=True)
 class CopyRoute:
-    """Add a copy of a route in front of others that can't be moved: ``copy`` true, this metric."""
+    """Add a copy of a route in front of others that can't be moved: ``copy`` true, this metric. It
+    ends when the route does; one that is there already ends then, too."""
 
     route: Route
     metric: int

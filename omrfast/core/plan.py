@@ -113,9 +113,7 @@ def plan(
     owners = {
         b.ifindex: Owner(b.name, wishes.get(b.name, Wish()), b.metric) for b in reversed(bindings)
     }
-    steps: list[tuple[str, Operation]] = [
-        *route_operations(owners, baseline.metrics, observed.routes)
-    ]
+    steps: list[tuple[str, Operation]] = [*route_operations(owners, baseline.metrics, observed)]
     for binding in bindings:
         wish = wishes.get(binding.name, Wish())
         steps += ((binding.name, op) for op in _endpoints(binding, wish, baseline, observed))

@@ -4,16 +4,20 @@
 Routes of one family, table and destination compete: the least metric wins. A path's penalty is
 added to its routes' metrics where another device has such a route; where it has the only one,
 nothing would be won. Routes from router advertisements can't be moved, so a copy of the best
-path's route is put in front of those of worse ones, and withdrawn when they are no worse.
+path's route is put in front of those of worse ones, and withdrawn when they are no worse. It ends
+when its original would have ended; advertisements prolong the one and not the other, so it is
+renewed before.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from omrfast.core.operations import (
     CopyRoute,
+    Observed,
     Route,
     SetMetric,
     WithdrawRoute,
@@ -24,6 +28,11 @@ from omrfast.core.replacing import replace
 
 METRIC_MOST = 2**32 - 1
 """The kernel has no more bits for it."""
+
+RENEW = 60
+"""Seconds before its end that a copy is renewed: a pass looks every few seconds."""
+RENEW_GAIN = 2
+"""Seconds, at least, that this must gain: the ends of two routes are read at two moments."""
 
 RouteKey = Route
 """A route with metric 0: what it is apart from its metric."""
@@ -47,16 +56,17 @@ class Owner:
 
 
 def route_operations(
-    owners: Mapping[int, Owner], found: Mapping[RouteKey, int], routes: tuple[Route, ...]
+    owners: Mapping[int, Owner], found: Mapping[RouteKey, int], observed: Observed
 ) -> Iterator[Planned]:
     """What makes up the difference. ``owners``: paths by interface index; ``found``: the metrics
     of the routes that may be moved, before anything was changed."""
+    ends = dict(observed.ends)
     groups: dict[tuple[int, int, str], list[Route]] = {}
-    for route in routes:
+    for route in observed.routes:
         groups.setdefault((route.family, route.table, route.destination), []).append(route)
     for group in groups.values():
         yield from _moves(owners, found, group)
-        yield from _copies(owners, found, group)
+        yield from _copies(owners, found, group, ends)
 
 
 def _wished(
@@ -83,15 +93,24 @@ def _moves(
 
 
 def _copies(
-    owners: Mapping[int, Owner], found: Mapping[RouteKey, int], group: list[Route]
+    owners: Mapping[int, Owner],
+    found: Mapping[RouteKey, int],
+    group: list[Route],
+    ends: Mapping[Route, int],
 ) -> Iterator[Planned]:
     present = [route for route in group if route.copy and route.ifindex in owners]
     wished = _copy(owners, found, group, present)
-    if wished is not None and copied(wished) not in present:
+    if wished is not None and (copied(wished) not in present or _fades(wished, ends)):
         yield owners[wished.route.ifindex].name, wished
     for route in present:
         if wished is None or route != copied(wished):
             yield owners[route.ifindex].name, WithdrawRoute(route)
+
+
+def _fades(copy: CopyRoute, ends: Mapping[Route, int]) -> bool:
+    """Whether the copy, which is there, ends soon and its original later by half as much again."""
+    left = ends.get(copied(copy), RENEW)
+    return left < RENEW and left + max(RENEW_GAIN, left // 2) <= ends.get(copy.route, math.inf)
 
 
 def _copy(

@@ -22,7 +22,7 @@ from omrfast.deeds import SWEEP_AGAIN
 from omrfast.reconcile import Reconciler
 from omrfast.store.ledger import Ledger
 
-from .advertise import accept, advertise_until_learnt
+from .advertise import accept, advertise, advertise_until_learnt
 
 PATHS = (PathConfig("one", "wan1"), PathConfig("two", "wan2"))
 UP = Wish(present=True, backup=False, penalty=0)
@@ -279,6 +279,38 @@ def test_advertised_routes_are_put_behind_and_left_as_they_were(lab, router, sta
     assert len([text for text in restored.done if "which we had added" in text]) == 1
     rows = router.json("-6", "route", "show", "default")
     assert sorted((row["dev"], row["metric"]) for row in rows) == [("wan1", 1024), ("wan2", 1024)]
+
+
+def test_a_copy_does_not_end_before_the_advertised_route_that_it_copies(lab, router, state_dir):
+    accept(lab)
+    advertise_until_learnt(lab)
+    advertise(lab, 2, lifetime=3)
+
+    def left():
+        (row,) = router.json("-6", "route", "show", "default", "proto", "111")
+        return row["expires"]
+
+    async def body(agent):
+        await agent.settle(DOWN, UP)
+        assert left() <= 3
+        await agent.settle(DOWN, UP)
+        assert left() <= 3, "nothing is won yet"
+        await asyncio.sleep(1)
+        advertise(lab, 2)
+        await asyncio.sleep(0.1)
+        agent.did.clear()
+        for _ in range(2):
+            await agent.settle(DOWN, UP)
+            assert 1700 < left() <= 1800
+        assert agent.did == [("two", "copy")]
+        await asyncio.sleep(3)
+        assert router.json("-6", "route", "get", "2001:db8:99::1")[0]["dev"] == "wan2"
+        advertise(lab, 2, lifetime=0)
+        await asyncio.sleep(0.1)
+        await agent.settle(DOWN, UP)
+        assert router.json("-6", "route", "show", "default", "proto", "111") == []
+
+    within(router, state_dir, body)
 
 
 def test_a_moved_device_is_not_taken_for_the_old_one(lab, router, state_dir):

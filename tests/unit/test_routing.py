@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,7 +22,7 @@ from omrfast.core.operations import (
 )
 from omrfast.core.outcome import Wish
 from omrfast.core.plan import EMPTY, Binding, learn, plan
-from omrfast.core.routing import METRIC_MOST
+from omrfast.core.routing import METRIC_MOST, RENEW
 from omrfast.core.wish import PENALTY_DEGRADED, PENALTY_DOWN
 
 ONE = Route(4, "default", 2, "10.1.0.1", 100)
@@ -102,6 +103,39 @@ def test_a_copy_is_put_in_front_of_an_advertised_route_and_withdrawn() -> None:
     assert operations((RA_ONE, RA_TWO, copied(copy)), UP, UP) == [WithdrawRoute(copied(copy))]
     assert operations((RA_ONE, RA_TWO), UP, UP) == []
     assert operations((RA_ONE,), DOWN, UP) == [], "there is none to copy"
+
+
+@pytest.mark.parametrize(
+    ("original", "left", "renewed"),
+    [
+        (1800, 1200, False),
+        (1800, RENEW, False),
+        (1800, RENEW - 1, True),
+        (1800, -20, True),  # listed, but used no more
+        (None, 20, True),
+        (30, 20, True),
+        (30, 21, False),  # not with every pass where routers promise little
+        (6, 4, True),
+        (20, 20, False),
+        (-3, -3, False),
+        (1800, None, False),
+    ],
+)
+def test_a_copy_is_renewed_before_it_ends(
+    original: int | None, left: int | None, renewed: bool
+) -> None:
+    copy = CopyRoute(RA_TWO, 1023)
+    ends = tuple(
+        (route, end) for route, end in ((RA_TWO, original), (copied(copy), left)) if end is not None
+    )
+    found = Observed((), (RA_ONE, RA_TWO, copied(copy)), ends=ends)
+    baseline = learn(EMPTY, PATHS, found)
+    wishes = {"one": DOWN, "two": UP}
+    steps = plan(PATHS, wishes, baseline, found)
+    assert steps == ((("two", copy),) if renewed else ())
+    after = expected(found, copy)
+    assert sorted(after.routes, key=str) == sorted(found.routes, key=str)
+    assert plan(PATHS, wishes, baseline, after) == ()
 
 
 def test_no_copy_where_the_good_route_is_in_front_already() -> None:
