@@ -100,7 +100,11 @@ class Folder:
     def close(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
-            self._older.append((self._path(self._number), self._written))
+            if self._written:
+                self._older.append((self._path(self._number), self._written))
+            else:  # a full disk takes files all the same, one a flush
+                with contextlib.suppress(OSError):
+                    self._path(self._number).unlink()
         self._fd = -1
         self._written = 0
         self._buffer.clear()

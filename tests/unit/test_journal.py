@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gzip
 import json
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -401,6 +403,27 @@ def test_a_full_disk_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
         writer.close()
     assert [record.levelname for record in caplog.records] == ["ERROR"]
     assert "No space left on device" in caplog.text
+
+
+def test_a_full_disk_gets_no_empty_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Folder(tmp_path, SIZE)
+
+    def line(text: bytes) -> None:
+        assert folder.write(text, replayed=False, begins=False)
+        folder.flush()
+
+    def full(fd: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    line(b"before\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        for _ in range(12):
+            with pytest.raises(OSError, match="No space"):
+                line(b"lost\n")
+    line(b"after\n")
+    folder.close()
+    assert [p.read_bytes() for p in sorted(tmp_path.iterdir())] == [b"before\n", b"after\n"]
 
 
 def test_a_folder_that_cannot_be_made_is_said_once_and_taken_when_it_can(
