@@ -20,6 +20,7 @@ from omrfast.act.errors import ActionError
 from omrfast.core.config import Config, ConfigError
 from omrfast.core.events import ServersChanged, Walked
 from omrfast.core.operations import Observed
+from omrfast.core.settings import server_needs
 from omrfast.core.state import CoreState
 from omrfast.core.views import FlowView, Snapshot
 from omrfast.dataplane.loader import open_dataplane
@@ -158,6 +159,9 @@ class Agent:
         observed = await self._observe()
         paths = self._places.find(self._config, observed)
         await self._reconciler.take_over(paths)
+        uplinks = len({path.interface for path in paths})
+        if uplinks > 1:
+            log.info("the VPS %s", server_needs(uplinks, observed.endpoints))
         plane = await asyncio.to_thread(
             open_dataplane, agent.run_dir, agent.loader, flows=agent.flows
         )

@@ -19,7 +19,7 @@ from omrfast.cli.finding import Finding
 from omrfast.core.config import Config
 from omrfast.core.discover import discover
 from omrfast.core.operations import Endpoint, Interface, Observed
-from omrfast.core.settings import SUBFLOWS_MOST
+from omrfast.core.settings import SUBFLOWS_MOST, server_needs
 
 MPTCP_ENABLED = Path("/proc/sys/net/mptcp/enabled")
 PM_TYPE = Path("/proc/sys/net/mptcp/pm_type")  # 0: in the kernel, 1: userspace
@@ -78,28 +78,6 @@ def _limits(count: int) -> Finding:
             f"ip mptcp limits set subflow {count}",
         )
     return Finding("MPTCP limits", True, text)
-
-
-def _server(count: int, announced: int) -> Finding:
-    """What can't be seen from here: the limits of the accepting side count as well.
-
-    ``count``: uplinks; ``announced``: endpoints that are told to the server, which may then open
-    subflows to them.
-    """
-    taken = "no announced addresses (none is announced from here)"
-    command = f"ip mptcp limits set subflow {count}"
-    if announced:
-        taken = (
-            f"{announced} announced addresses, one for each endpoint with the signal flag (behind "
-            "NAT none can be reached: leave the flag out there)"
-        )
-        command += f" add_addr_accepted {announced}"
-    return Finding(
-        "the VPS",
-        True,
-        f"needs net.mptcp.enabled=1, and in each connection room for {count} extra subflows, one "
-        f"for each uplink (2 unless set), and {taken}; there: {command}",
-    )
 
 
 def _endpoint(endpoint: Endpoint) -> str:
@@ -231,7 +209,7 @@ def findings(config: Config) -> Iterator[Finding]:
     found = uplinks(config, observed)
     needed = min(len(found), SUBFLOWS_MOST)
     yield _limits(needed)
-    yield _server(needed, sum("signal" in entry.flags for entry in observed.endpoints))
+    yield Finding("the VPS", True, server_needs(len(found), observed.endpoints))
     yield _endpoints(observed)
     yield from _found(config, found)
     for entry in found:

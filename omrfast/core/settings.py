@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The kernel's settings that the agent may change, and what they should be. Pure."""
+"""The kernel's settings that the agent may change, and what they should be; what the server's
+should be, which it can't change. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
 from omrfast.core.config import TuningConfig
-from omrfast.core.operations import Route, SetSetting, SetWindow
+from omrfast.core.operations import Endpoint, Route, SetSetting, SetWindow
 
 SUBFLOWS = "mptcp limits subflows"
 """``ip mptcp limits``: subflows of a connection besides the first."""
@@ -69,6 +70,27 @@ def missing(tuning: TuningConfig, now: Mapping[str, str]) -> tuple[str, ...]:
         TCP_NOTSENT_LOWAT: tuning.unsent_limit,
     }
     return tuple(name for name, value in asked.items() if value is not None and name not in now)
+
+
+def server_needs(uplinks: int, endpoints: tuple[Endpoint, ...]) -> str:
+    """What can't be seen from here: the limits of the accepting side count as well.
+
+    Endpoints with the signal flag are told to the server, which may then open subflows to them.
+    """
+    subflows = min(uplinks, SUBFLOWS_MOST)
+    announced = sum("signal" in endpoint.flags for endpoint in endpoints)
+    taken = "no announced addresses (none is announced from here)"
+    command = f"ip mptcp limits set subflow {subflows}"
+    if announced:
+        taken = (
+            f"{announced} announced addresses, one for each endpoint with the signal flag (behind "
+            "NAT none can be reached: leave the flag out there)"
+        )
+        command += f" add_addr_accepted {announced}"
+    return (
+        f"needs net.mptcp.enabled=1, and in each connection room for {subflows} extra subflows, "
+        f"one for each uplink (2 unless set), and {taken}; there: {command}"
+    )
 
 
 def _tuned(tuning: TuningConfig, found: Mapping[str, str]) -> dict[str, str]:

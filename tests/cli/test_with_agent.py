@@ -32,6 +32,10 @@ def test_status_of_a_real_agent(router: Router) -> None:
     assert isinstance(router.json("events"), list)
     found = {item["name"]: item for item in router.json("check")}
     assert found["agent"]["ok"] is True
+    told = [line for line in router.log.read_text().splitlines() if "the VPS needs" in line]
+    assert len(told) == 1
+    assert told[0].endswith(f"the VPS {found['the VPS']['detail']}")
+    assert told[0].endswith("there: ip mptcp limits set subflow 2")
     scrape = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:9477/metrics').read())"
     inside = ["ip", "netns", "exec", router.name, sys.executable, "-c", scrape]
     metrics = subprocess.run(inside, capture_output=True, text=True, timeout=20, check=True).stdout

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
 from omrfast.core.config import TuningConfig
-from omrfast.core.operations import SetSetting
+from omrfast.core.operations import Endpoint, SetSetting
 from omrfast.core.settings import (
     STALE_LOSS_CNT,
     SUBFLOWS,
@@ -16,9 +17,11 @@ from omrfast.core.settings import (
     TCP_RTO_MIN,
     TCP_WMEM,
     missing,
+    server_needs,
     setting_operations,
 )
 
+ENDPOINT = Endpoint(1, "10.1.0.2", flags=frozenset({"subflow"}))
 NOW = {
     SUBFLOWS: "2",
     STALE_LOSS_CNT: "4",
@@ -91,3 +94,18 @@ def test_what_a_kernel_lacks_is_named_and_left_out() -> None:
     assert operations(tuning, now=old) == {SetSetting(STALE_LOSS_CNT, "1")}
     assert missing(tuning, old) == (TCP_RTO_MIN,)
     assert missing(tuning, NOW) == ()
+
+
+@pytest.mark.parametrize(
+    ("uplinks", "flags", "command"),
+    [
+        (2, {"subflow"}, "ip mptcp limits set subflow 2"),
+        (3, {"subflow", "signal"}, "ip mptcp limits set subflow 3 add_addr_accepted 1"),
+        (9, {"subflow"}, "ip mptcp limits set subflow 8"),
+    ],
+)
+def test_what_the_server_needs(uplinks: int, flags: set[str], command: str) -> None:
+    endpoints = (ENDPOINT, replace(ENDPOINT, flags=frozenset(flags)))
+    words = server_needs(uplinks, endpoints)
+    assert words.startswith("needs net.mptcp.enabled=1, and in each connection room for ")
+    assert words.endswith(f"; there: {command}")
