@@ -30,8 +30,8 @@ from omrfast.store.ledger import Ledger
 from omrfast.telling import Again, Telling
 
 SWEEP_AGAIN = 0.05
-"""Seconds after a path died, its handshakes are aborted again: of connections that were begun
-while the routes were being moved."""
+"""Seconds after a path was given up, its handshakes are aborted again: of connections that were
+begun while the routes were being moved."""
 
 _NO_PATH = "as found: no path any more"
 
@@ -183,7 +183,7 @@ class Deeds:
         self.told("", op, await self._actuator.apply(op))
 
     def _sweep_again(self, path: str, op: AbortHandshakes) -> None:
-        if self._wishes.get(path, Wish()).present is False:
+        if self._wishes.get(path, Wish()).penalty:
             self._add(self._swept(self._actuator.apply(op)))
 
     async def _swept(self, applied: asyncio.Future[Any]) -> None:

@@ -23,7 +23,7 @@ from omrfast.core.config import PathConfig, TuningConfig
 from omrfast.core.expect import expected
 from omrfast.core.operations import DeleteEndpoint, Observed, Operation
 from omrfast.core.outcome import Wish
-from omrfast.core.plan import Binding, comes_back, learn, plan
+from omrfast.core.plan import Binding, comes_back, learn, leaving, plan
 from omrfast.core.settings import missing, setting_operations, window_operations
 from omrfast.core.views import ActionView
 from omrfast.deeds import Complaint, Deeds, Step
@@ -75,7 +75,9 @@ class Reconciler:
         self._deeds = Deeds(actuator, ledger, acted, dry_run=dry_run)
         self._job = _Job((), (), (), {})
         self._aborts: frozenset[str] = frozenset()
-        """Paths that died and whose handshakes are still to be aborted."""
+        """Paths that were given up and whose handshakes are still to be aborted."""
+        self._left: frozenset[str] = frozenset()
+        """Paths that were taken away and whose initial subflows are still to be closed."""
         self._belief: Observed | None = None
         """As last observed, and what has been done since."""
         self._check: asyncio.Task[None] | None = None
@@ -140,6 +142,7 @@ class Reconciler:
         before, self._job = self._job, _Job(paths, bindings, servers, wishes, tuning)
         self._deeds.wish(wishes, causes)
         self._aborts |= aborts
+        self._left |= leaving(before.wishes, wishes)
         self._tried.clear()
         self._rounds = 0
         if self._belief is not None and before.places == self._job.places and not self._dry_run:
@@ -189,10 +192,10 @@ class Reconciler:
         baseline = replace(baseline, closed=frozenset(self._closed))
         baseline = learn(baseline, job.bindings, observed)
         steps = (
-            *plan(job.bindings, job.wishes, baseline, observed, self._aborts),
+            *plan(job.bindings, job.wishes, baseline, observed, self._aborts, self._left),
             *self._settings(observed),
         )
-        self._aborts = frozenset()
+        self._aborts = self._left = frozenset()
         if self._dry_run:
             self._announce(steps)
             return bool(steps)

@@ -57,7 +57,7 @@ class Outcome:
     decisions: tuple[Decision, ...]
     probes: tuple[ProbeOrder, ...]
     aborts: frozenset[str]
-    """Paths that have just died and are given up: their open handshakes are to be aborted."""
+    """Dead paths that have just been given up: their open handshakes are to be aborted."""
     wake_at: float
     """When to look at the counters again at the latest."""
     watch: Watch

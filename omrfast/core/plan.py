@@ -104,11 +104,12 @@ def plan(
     baseline: Baseline,
     observed: Observed,
     aborts: frozenset[str] = frozenset(),
+    left: frozenset[str] = frozenset(),
 ) -> tuple[tuple[str, Operation], ...]:
     """Operations in the order to apply them, each with the name of its path.
 
-    ``aborts`` names the paths that have just died: handshakes that are under way on them can't
-    be moved, only ended, so that the application tries again.
+    ``aborts`` names the paths that have just been given up: handshakes that are under way on them
+    can't be moved, only ended, so that the application tries again. ``left``: see leaving().
     """
     owners = {
         b.ifindex: Owner(b.name, wishes.get(b.name, Wish()), b.metric) for b in reversed(bindings)
@@ -117,9 +118,20 @@ def plan(
     for binding in bindings:
         wish = wishes.get(binding.name, Wish())
         steps += ((binding.name, op) for op in _endpoints(binding, wish, baseline, observed))
+        if binding.name in left and wish.present is False:
+            steps += ((binding.name, op) for op in _close(binding, bindings, observed))
         if binding.name in aborts:
-            steps += ((binding.name, op) for op in _give_up(binding, bindings, observed))
+            steps += ((binding.name, AbortHandshakes(a)) for a in sorted(binding.addresses))
     return tuple(sorted(steps, key=lambda step: _order(step[1])))
+
+
+def leaving(before: Mapping[str, Wish], after: Mapping[str, Wish]) -> frozenset[str]:
+    """Paths that are to be taken away and were not before."""
+    return frozenset(
+        name
+        for name, wish in after.items()
+        if wish.present is False and before.get(name, Wish()).present is not False
+    )
 
 
 def comes_back(operation: Operation) -> bool:
@@ -188,20 +200,18 @@ def _made(binding: Binding, baseline: Baseline) -> dict[str, Endpoint]:
     return {a: Endpoint(0, a, binding.ifindex, 0, _SUBFLOW) for a in addresses}
 
 
-def _give_up(
+def _close(
     binding: Binding, bindings: tuple[Binding, ...], observed: Observed
 ) -> Iterator[Operation]:
-    """Once, when a path has died: what can't be moved is ended, so that it is tried elsewhere.
-
-    A subflow whose address has no endpoint (the initial one, address id 0) is closed like the
-    others, if another path has an endpoint for the connection to go on.
+    """Once, when a path is taken away: a subflow whose address has no endpoint (the initial one,
+    address id 0) is closed like the others, if another path has an endpoint for the connection to
+    go on.
     """
     held = {e.address for e in _usable(observed)}
     others = frozenset[str]().union(*(b.addresses for b in bindings if b.name != binding.name))
     for address in sorted(binding.addresses):
         if address not in held and held & others:
             yield DeleteEndpoint(Endpoint(0, address))
-        yield AbortHandshakes(address)
 
 
 _SUBFLOW = frozenset({"subflow"})

@@ -52,7 +52,7 @@ from omrfast.core.happenings import (
     on_tick,
     on_trial,
 )
-from omrfast.core.outcome import Decision, Outcome
+from omrfast.core.outcome import Decision, Outcome, Wish
 from omrfast.core.replacing import replace
 from omrfast.core.schedule import send_due
 from omrfast.core.signs import silence
@@ -89,17 +89,23 @@ def _judged(before: CoreState, state: CoreState, now: float) -> Outcome:
     state, probes = send_due(state, now)
     state = settle(state, now)
     wished = wishes(state, now)
-    decisions = _decisions(before, state, now)
-    given_up = {name for name, wish in wished if wish.present is False}
+    given_up = _given_up(state, wished)
     watch, wake_at = glance.watch(state, now)
     return Outcome(
         state=state,
         wishes=wished,
-        decisions=decisions,
+        decisions=_decisions(before, state, now),
         probes=probes,
-        aborts=frozenset(d.path for d in decisions if d.state in GIVEN_UP and d.path in given_up),
+        aborts=given_up - _given_up(before, wishes(before, now)) if given_up else given_up,
         wake_at=wake_at,
         watch=watch,
+    )
+
+
+def _given_up(state: CoreState, wished: tuple[tuple[str, Wish], ...]) -> frozenset[str]:
+    """Dead paths that new connections are led away from: one that is kept as the last is not."""
+    return frozenset(
+        name for name, wish in wished if wish.penalty and state.path(name).state in GIVEN_UP
     )
 
 

@@ -21,7 +21,7 @@ from omrfast.core.operations import (
     SetMetric,
 )
 from omrfast.core.outcome import Wish
-from omrfast.core.plan import EMPTY, Baseline, Binding, learn, plan
+from omrfast.core.plan import EMPTY, Baseline, Binding, learn, leaving, plan
 from omrfast.core.wish import PENALTY_DEGRADED, PENALTY_DOWN
 
 ONE = Endpoint(1, "10.1.0.2", 2, 0, frozenset({"subflow"}))
@@ -137,17 +137,38 @@ def test_a_new_address_takes_the_place_of_the_old_one() -> None:
 def test_an_initial_subflow_without_endpoint_is_closed_if_there_is_another_way() -> None:
     only_two = Observed((TWO,), (ROUTE_ONE, ROUTE_TWO))
     base = learn(EMPTY, PATHS, only_two)
-    steps = plan(PATHS, {"one": DOWN, "two": UP}, base, only_two, frozenset({"one"}))
+    wishes = {"one": DOWN, "two": UP}
+    left = leaving({"one": UP, "two": UP}, wishes)
+    steps = plan(PATHS, wishes, base, only_two, left=left)
     assert steps == (
         ("one", DeleteEndpoint(Endpoint(0, "10.1.0.2"))),
         ("one", SetMetric(ROUTE_ONE, 100 + PENALTY_DOWN)),
-        ("one", AbortHandshakes("10.1.0.2")),
     )
+    again = plan(PATHS, wishes, base, only_two, left=leaving(wishes, wishes))
+    assert [type(s[1]) for s in again] == [SetMetric], "once"
     none = Observed((), (ROUTE_ONE, ROUTE_TWO))
-    steps = plan(
-        PATHS, {"one": DOWN, "two": UP}, learn(EMPTY, PATHS, none), none, frozenset({"one"})
-    )
+    steps = plan(PATHS, wishes, learn(EMPTY, PATHS, none), none, left=left)
+    assert [type(s[1]) for s in steps] == [SetMetric]
+
+
+def test_what_is_left_of_a_dead_path_is_closed_when_another_has_proved_itself() -> None:
+    """It was kept as the last one; handshakes are ended when the routes move, as the core says."""
+    only_two = Observed((TWO,), (ROUTE_ONE, ROUTE_TWO))
+    base = learn(EMPTY, PATHS, only_two)
+    kept = {"one": Wish(present=True, backup=False, penalty=0)}
+    answers = {"one": Wish(present=None, penalty=PENALTY_DOWN)}
+    proved = {"one": DOWN}
+    assert not leaving(kept, answers)
+    steps = plan(PATHS, answers, base, only_two, frozenset({"one"}), leaving(kept, answers))
     assert [type(s[1]) for s in steps] == [SetMetric, AbortHandshakes]
+    steps = plan(PATHS, proved, base, only_two, left=leaving(answers, proved))
+    assert steps[0] == ("one", DeleteEndpoint(Endpoint(0, "10.1.0.2")))
+
+
+def test_a_path_that_is_back_before_it_was_left_keeps_its_initial_subflows() -> None:
+    only_two = Observed((TWO,), (ROUTE_ONE, ROUTE_TWO))
+    base = learn(EMPTY, PATHS, only_two)
+    assert plan(PATHS, {"one": UP}, base, only_two, left=frozenset({"one"})) == ()
 
 
 def test_a_closed_initial_subflow_gets_an_endpoint_to_come_back_by() -> None:

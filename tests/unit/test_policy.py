@@ -65,6 +65,24 @@ def test_idle_path_dies_unseen_but_not_for_long() -> None:
     assert took < 13
 
 
+def test_what_was_kept_as_the_last_path_is_given_up_when_another_answers() -> None:
+    world = two(upload=0.020)
+    world.paths["two"].dead = True
+    world.run(15.0)
+    world.paths["one"].dead = True
+    world.run(15.0)
+    assert world.wishes["one"] == Wish(present=True, backup=False, penalty=0)
+    assert world.aborted == ["two"]
+    world.paths["two"].dead = False
+    while not world.wishes["one"].penalty:
+        world.run(0.01)
+    assert world.wishes["one"].present is None
+    assert world.aborted == ["two", "one"], "new connections go elsewhere: these would hang"
+    world.run(15.0)
+    assert world.wishes["one"].present is False
+    assert world.aborted == ["two", "one"]
+
+
 def test_recovery_goes_through_probation_and_backup() -> None:
     world = two(upload=0.020)
     world.paths["one"].dead = True
