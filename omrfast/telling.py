@@ -113,8 +113,8 @@ class Telling:
         end = loop.time() + LONGEST
         done, pause = 0, FIRST
         ops: Again = (AddEndpoint(endpoint), DeleteEndpoint(endpoint))
-        if not endpoint.flags:  # initial subflows: each removal of id 0 is told, whatever is left
-            ops = ops[1:]
+        if not endpoint.joins:  # initial subflows: each removal of id 0 is told, whatever is left
+            ops = (DeleteEndpoint(Endpoint(0, endpoint.address)),)
         while loop.time() < end:
             await asyncio.sleep(pause)
             wish = self._wishes.get(path, Wish())

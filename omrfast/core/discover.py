@@ -12,8 +12,6 @@ from omrfast.core.operations import Interface, Observed
 from omrfast.core.plan import Binding
 from omrfast.core.types import Objective, Role
 
-_MAKES_SUBFLOWS = frozenset({"subflow", "fullmesh", "laminar"})
-
 
 def discover(
     observed: Observed, quality: Quality, objective: Objective = Objective.LATENCY
@@ -33,8 +31,7 @@ def _found_on(
     endpoints = [
         e
         for e in observed.endpoints
-        if e.flags & _MAKES_SUBFLOWS
-        and (e.address in interface.addresses or e.ifindex == interface.index)
+        if e.joins and (e.address in interface.addresses or e.ifindex == interface.index)
     ]
     routes = [
         r

@@ -23,6 +23,11 @@ class Endpoint:
     def backup(self) -> bool:
         return "backup" in self.flags
 
+    @property
+    def joins(self) -> bool:
+        """Connections make subflows from it."""
+        return bool(self.flags & {"subflow", "fullmesh", "laminar"})
+
 
 MAIN_TABLE = 254
 PROTOCOL_RA = 9

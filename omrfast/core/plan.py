@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from omrfast.core.expect import expected
 from omrfast.core.operations import (
     AbortHandshakes,
     AddEndpoint,
@@ -122,6 +123,9 @@ def plan(
             steps += ((binding.name, op) for op in _close(binding, bindings, observed))
         if binding.name in aborts:
             steps += ((binding.name, AbortHandshakes(a)) for a in sorted(binding.addresses))
+    for _, operation in steps:
+        observed = expected(observed, operation)
+    steps += _marks(bindings, wishes, baseline, observed)
     return tuple(sorted(steps, key=lambda step: _order(step[1])))
 
 
@@ -173,8 +177,8 @@ def _endpoints(
         yield DeleteEndpoint(held[address])
     there = {a: e for a, e in held.items() if a in binding.addresses}
     known = {a: e for a, e in baseline.endpoints.items() if a in binding.addresses}
-    if not known and not there:
-        known = _made(binding, baseline)
+    if not any(e.joins for e in (*known.values(), *there.values())):
+        known = _made(binding, baseline) | known
     for address in sorted(known.keys() | there.keys()):
         endpoint = there.get(address)
         elsewhere = endpoint is not None and endpoint.ifindex not in (0, binding.ifindex)
@@ -191,7 +195,7 @@ def _endpoints(
 def _made(binding: Binding, baseline: Baseline) -> dict[str, Endpoint]:
     """An endpoint for a path that has none: as under its former address, because it is named, or
     for initial subflows to come back."""
-    former = [e for a, e in baseline.endpoints.items() if a in binding.former]
+    former = [e for a, e in baseline.endpoints.items() if a in binding.former and e.joins]
     if former:
         return {binding.address: replace(former[0], id=0, address=binding.address)}
     addresses = baseline.closed & binding.addresses
@@ -207,11 +211,44 @@ def _close(
     address id 0) is closed like the others, if another path has an endpoint for the connection to
     go on.
     """
-    held = {e.address for e in _usable(observed)}
-    others = frozenset[str]().union(*(b.addresses for b in bindings if b.name != binding.name))
-    for address in sorted(binding.addresses):
-        if address not in held and held & others:
+    if _goes_on(binding, bindings, observed):
+        joining = {e.address for e in observed.endpoints if e.joins}
+        for address in sorted(binding.addresses - joining):
             yield DeleteEndpoint(Endpoint(0, address))
+
+
+def _goes_on(binding: Binding, bindings: tuple[Binding, ...], observed: Observed) -> bool:
+    """Whether connections without the path's subflows have those of another path's endpoint."""
+    others = frozenset[str]().union(*(b.addresses for b in bindings if b.name != binding.name))
+    return any(e.joins and e.address in others for e in observed.endpoints)
+
+
+ENDPOINTS_MOST = 8
+"""Of kernels up to Linux 6.18."""
+
+
+def _marks(
+    bindings: tuple[Binding, ...],
+    wishes: Mapping[str, Wish],
+    baseline: Baseline,
+    observed: Observed,
+) -> Iterator[tuple[str, Operation]]:
+    """Endpoints by which initial subflows become backup where their address has none.
+
+    MP_PRIO goes out when the flag of an endpoint changes, on the subflows from its address: so the
+    endpoint is made without the flag. Nothing joins from it. What was taken away keeps its place.
+    """
+    taken = {e.address for e in observed.endpoints} | baseline.endpoints.keys()
+    for binding in bindings:
+        wish = wishes.get(binding.name, Wish())
+        if not (wish.present and wish.backup and _goes_on(binding, bindings, observed)):
+            continue
+        for address in sorted(binding.addresses - taken, key=lambda a: (a != binding.address, a)):
+            if len(taken | baseline.closed) < ENDPOINTS_MOST:
+                taken.add(address)
+                made = Endpoint(0, address, binding.ifindex)
+                yield binding.name, AddEndpoint(made)
+                yield binding.name, SetBackup(made, True)
 
 
 _SUBFLOW = frozenset({"subflow"})

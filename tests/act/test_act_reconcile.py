@@ -87,9 +87,11 @@ def within(router, state_dir, body, **options):
 
 
 def truth(router):
-    """Endpoints and default routes, by iproute2."""
+    """Endpoints that make subflows, and default routes, by iproute2."""
     endpoints = {
-        row["address"]: bool(row.get("backup")) for row in router.json("mptcp", "endpoint", "show")
+        row["address"]: bool(row.get("backup"))
+        for row in router.json("mptcp", "endpoint", "show")
+        if row.get("subflow")
     }
     metrics = {
         (family, row["dev"]): row["metric"]
@@ -97,6 +99,11 @@ def truth(router):
         for row in router.json(f"-{family}", "route", "show", "default")
     }
     return endpoints, metrics
+
+
+def addresses(router):
+    """Of all endpoints, those included that nothing joins from."""
+    return sorted(row["address"] for row in router.json("mptcp", "endpoint", "show"))
 
 
 def metrics(one, two):
@@ -265,6 +272,7 @@ def test_a_dry_run_says_it_once_and_changes_nothing(router, state_dir):
 def test_advertised_routes_are_put_behind_and_left_as_they_were(lab, router, state_dir):
     accept(lab)
     advertise_until_learnt(lab)
+    endpoints = addresses(router)
 
     def taken():
         return router.json("-6", "route", "get", "2001:db8:99::1")[0]["dev"]
@@ -277,7 +285,9 @@ def test_advertised_routes_are_put_behind_and_left_as_they_were(lab, router, sta
         assert (state_dir / "changes.json").exists()
 
     restored = within(router, state_dir, body)
-    assert len([text for text in restored.done if "which we had added" in text]) == 1
+    added = [text for text in restored.done if "which we had added" in text]
+    assert len([text for text in added if text.startswith("route")]) == 1
+    assert addresses(router) == endpoints
     rows = router.json("-6", "route", "show", "default")
     assert sorted((row["dev"], row["metric"]) for row in rows) == [("wan1", 1024), ("wan2", 1024)]
 

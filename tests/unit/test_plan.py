@@ -16,12 +16,13 @@ from omrfast.core.operations import (
     DeleteEndpoint,
     Endpoint,
     Observed,
+    Operation,
     Route,
     SetBackup,
     SetMetric,
 )
 from omrfast.core.outcome import Wish
-from omrfast.core.plan import EMPTY, Baseline, Binding, learn, leaving, plan
+from omrfast.core.plan import EMPTY, ENDPOINTS_MOST, Baseline, Binding, learn, leaving, plan
 from omrfast.core.wish import PENALTY_DEGRADED, PENALTY_DOWN
 
 ONE = Endpoint(1, "10.1.0.2", 2, 0, frozenset({"subflow"}))
@@ -163,6 +164,61 @@ def test_what_is_left_of_a_dead_path_is_closed_when_another_has_proved_itself() 
     assert [type(s[1]) for s in steps] == [SetMetric, AbortHandshakes]
     steps = plan(PATHS, proved, base, only_two, left=leaving(answers, proved))
     assert steps[0] == ("one", DeleteEndpoint(Endpoint(0, "10.1.0.2")))
+
+
+def after(steps: tuple[tuple[str, Operation], ...], observed: Observed) -> Observed:
+    for _, operation in steps:
+        observed = expected(observed, operation)
+    return observed
+
+
+def test_an_initial_subflow_without_endpoint_becomes_backup_by_one_that_nothing_joins_from() -> (
+    None
+):
+    observed = Observed((TWO,), (ROUTE_ONE, ROUTE_TWO))
+    base = learn(EMPTY, PATHS, observed)
+    made = Endpoint(0, "10.1.0.2", 2)
+    steps = plan(PATHS, {"one": DEGRADED, "two": UP}, base, observed)
+    assert [op for _, op in steps if not isinstance(op, SetMetric)] == [
+        AddEndpoint(made),
+        SetBackup(made, True),
+    ], "MP_PRIO goes out when the flag changes"
+    observed = after(steps, observed)
+    assert plan(PATHS, {"one": DEGRADED, "two": UP}, base, observed) == ()
+    base = learn(base, PATHS, observed)
+    (back, _) = plan(PATHS, {"one": UP, "two": UP}, base, observed)
+    marked = replace(made, flags=frozenset({"backup"}))
+    assert back == ("one", SetBackup(marked, False))
+    steps = plan(PATHS, {"one": DOWN, "two": UP}, base, observed, left=frozenset({"one"}))
+    assert [op for _, op in steps[:2]] == [
+        DeleteEndpoint(marked),
+        DeleteEndpoint(Endpoint(0, "10.1.0.2")),
+    ]
+
+
+def test_an_address_without_endpoint_beside_one_that_has_it_is_backup_too() -> None:
+    """Two families on one uplink; two uplinks at once have no more room than there is."""
+    six = "2001:db8:1::2"
+    named = (replace(PATHS[0], addresses=frozenset({"10.1.0.2", six}), create=True), PATHS[1])
+    steps = plan(named, {"one": DEGRADED, "two": UP}, learn(EMPTY, named, FOUND), FOUND)
+    made = Endpoint(0, six, 2)
+    assert [op for _, op in steps if not isinstance(op, SetMetric)] == [
+        AddEndpoint(made),
+        SetBackup(ONE, True),
+        SetBackup(made, True),
+    ]
+    many = frozenset(f"2001:db8:1::{n}" for n in range(20))
+    crowded = (replace(named[0], addresses=named[0].addresses | many), PATHS[1])
+    steps = plan(crowded, {"one": DEGRADED, "two": UP}, learn(EMPTY, crowded, FOUND), FOUND)
+    assert sum(isinstance(op, AddEndpoint) for _, op in steps) == ENDPOINTS_MOST - len(
+        FOUND.endpoints
+    )
+
+
+def test_no_endpoint_is_made_where_connections_have_no_other_way() -> None:
+    none = Observed((), (ROUTE_ONE, ROUTE_TWO))
+    steps = plan(PATHS, {"one": DEGRADED, "two": UP}, learn(EMPTY, PATHS, none), none)
+    assert [type(op) for _, op in steps] == [SetMetric]
 
 
 def test_a_path_that_is_back_before_it_was_left_keeps_its_initial_subflows() -> None:
