@@ -21,9 +21,9 @@ from omrfast.act.errors import ActionError
 from omrfast.core.cause import Cause
 from omrfast.core.config import PathConfig, TuningConfig
 from omrfast.core.expect import expected
-from omrfast.core.operations import DeleteEndpoint, Observed, Operation
+from omrfast.core.operations import DeleteEndpoint, Observed, Operation, Route
 from omrfast.core.outcome import Wish
-from omrfast.core.plan import Binding, comes_back, learn, leaving, plan
+from omrfast.core.plan import Binding, comes_back, learn, leaving, plan, twins
 from omrfast.core.settings import missing, setting_operations, window_operations
 from omrfast.core.views import ActionView
 from omrfast.deeds import Complaint, Deeds, Step
@@ -191,6 +191,8 @@ class Reconciler:
         baseline = baseline_of(self._ledger.changes, observed)
         baseline = replace(baseline, closed=frozenset(self._closed))
         baseline = learn(baseline, job.bindings, observed)
+        for route in twins(job.bindings, baseline, observed):
+            self._unmoved(route, "another differs in nothing but its metric: remove one of them")
         steps = (
             *plan(job.bindings, job.wishes, baseline, observed, self._aborts, self._left),
             *self._settings(observed),
@@ -260,7 +262,10 @@ class Reconciler:
 
     def _tell_unmanaged(self) -> None:
         for route, why in self._actuator.unmanaged:
-            self._warn(f"route {route.destination} metric {route.metric} is not moved: {why}")
+            self._unmoved(route, why)
+
+    def _unmoved(self, route: Route, why: str) -> None:
+        self._warn(f"route {route.destination} metric {route.metric} is not moved: {why}")
 
     def _warn(self, text: str) -> None:
         """Once."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import socket
 import struct
@@ -75,6 +76,17 @@ class RawRoute:
         if metrics:
             others = (*others, (RTA_METRICS, encode_attributes(metrics)))
         return replace(self, attrs=others)
+
+    def towards(self, destination: str) -> RawRoute:
+        """The same route to somewhere else, in CIDR form."""
+        network = ipaddress.ip_network(destination)
+        others = (pair for pair in self.attrs if pair[0] != RTA_DST)
+        return replace(
+            self,
+            route=replace(self.route, destination=destination),
+            header=(self.header[0], network.prefixlen, *self.header[2:]),
+            attrs=(*others, (RTA_DST, network.network_address.packed)),
+        )
 
     @property
     def unmanaged(self) -> str:

@@ -200,11 +200,12 @@ class RouteManager:
         original = held.get(op.route)
         if original is None:
             raise ActionError(what, errno=errno.ESRCH, hint="it was removed or changed meanwhile")
+        raw = original.towards(op.destination) if op.destination else original
         copy = held.get(copied(op))
         if copy is None:
-            self._add(what, original, op.metric, PROTOCOL_COPY)
+            self._add(what, raw, op.metric, PROTOCOL_COPY)
         elif copy.left != original.left:
-            self._replace(what, original, op.metric, PROTOCOL_COPY)
+            self._replace(what, raw, op.metric, PROTOCOL_COPY)
 
     def withdraw(self, route: Route) -> None:
         """Remove a copy; nothing to do if it is gone."""

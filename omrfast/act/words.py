@@ -58,8 +58,9 @@ def describe(operation: Operation) -> str:
             return f"endpoint {endpoint.address} added{' as backup' if endpoint.backup else ''}"
         case SetMetric(route, metric):
             return f"{_route(route)} metric {route.metric} -> {metric}"
-        case CopyRoute(route, metric):
-            return f"{_route(route)} metric {route.metric} copied to metric {metric}"
+        case CopyRoute(route, metric, destination):
+            there = f"{destination} " if destination else ""
+            return f"{_route(route)} metric {route.metric} copied to {there}metric {metric}"
         case WithdrawRoute(route):
             return f"copy of {_route(route)} at metric {route.metric} removed"
         case AbortHandshakes(address):

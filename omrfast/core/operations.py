@@ -138,6 +138,8 @@ class CopyRoute:
 
     route: Route
     metric: int
+    destination: str = ""
+    """Of the copy; empty: that of the route."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,4 +188,5 @@ Operation = EndpointOperation | RouteOperation | Tuning | AbortHandshakes | Forg
 
 def copied(op: CopyRoute) -> Route:
     """The route that CopyRoute makes."""
-    return replace(op.route, metric=op.metric, protocol=PROTOCOL_COPY)
+    destination = op.destination or op.route.destination
+    return replace(op.route, destination=destination, metric=op.metric, protocol=PROTOCOL_COPY)

@@ -23,6 +23,7 @@ from omrfast.core.operations import (
     ForgetBlackhole,
     Observed,
     Operation,
+    Route,
     SetBackup,
     SetMetric,
     SetSetting,
@@ -89,6 +90,15 @@ def learn(baseline: Baseline, bindings: tuple[Binding, ...], observed: Observed)
         endpoints={**endpoints, **baseline.endpoints},
         metrics={**metrics, **baseline.metrics},
     )
+
+
+def twins(bindings: tuple[Binding, ...], baseline: Baseline, observed: Observed) -> Iterator[Route]:
+    """Routes through the paths that can't be moved because another differs in the metric only."""
+    indexes = {b.ifindex for b in bindings}
+    for route in observed.routes:
+        fixed = route.advertised or route.copy or route_key(route) in baseline.metrics
+        if route.ifindex in indexes and not fixed:
+            yield route
 
 
 def _usable(observed: Observed) -> Iterator[Endpoint]:

@@ -6,7 +6,8 @@ added to its routes' metrics where another device has such a route; where it has
 nothing would be won. Routes from router advertisements can't be moved, so a copy of the best
 path's route is put in front of those of worse ones, and withdrawn when they are no worse. It ends
 when its original would have ended; advertisements prolong the one and not the other, so it is
-renewed before.
+renewed before. In front, too, is a copy of a better path's default route where worse paths alone have a route
+to a server.
 """
 
 from __future__ import annotations
@@ -59,35 +60,64 @@ def route_operations(
     owners: Mapping[int, Owner], found: Mapping[RouteKey, int], observed: Observed
 ) -> Iterator[Planned]:
     """What makes up the difference. ``owners``: paths by interface index; ``found``: the metrics
-    of the routes that may be moved, before anything was changed."""
+    of the routes that may be moved, before anything was changed. Copies come before moves: what
+    they are made of is still where it was seen."""
     ends = dict(observed.ends)
     groups: dict[tuple[int, int, str], list[Route]] = {}
     for route in observed.routes:
         groups.setdefault((route.family, route.table, route.destination), []).append(route)
-    for group in groups.values():
-        yield from _moves(owners, found, group)
-        yield from _copies(owners, found, group, ends)
+    moves: list[Planned] = []
+    for (family, table, destination), group in groups.items():
+        rivals = [route for route in group if not route.copy]
+        if destination != "default":
+            defaults = groups.get((family, table, "default"), [])
+            rivals += _detour(owners, found, rivals, defaults)
+        moves += _moves(owners, found, group, rivals)
+        yield from _copies(owners, found, group, rivals, ends)
+    yield from moves
+
+
+def _detour(
+    owners: Mapping[int, Owner],
+    found: Mapping[RouteKey, int],
+    group: list[Route],
+    defaults: list[Route],
+) -> list[Route]:
+    """The default route of a better path than all that have a route to a server; or none."""
+    own = [r for r in defaults if r.ifindex in owners and not r.copy]
+    if not own or not group or any(route.ifindex not in owners for route in group):
+        return []
+    best = min(own, key=lambda r: (_penalty(owners, r), _wished(owners, found, own, r)))
+    least = min(_penalty(owners, route) for route in group)
+    return [best] if _penalty(owners, best) < least else []
+
+
+def _penalty(owners: Mapping[int, Owner], route: Route) -> int:
+    return owners[route.ifindex].wish.penalty or 0
 
 
 def _wished(
-    owners: Mapping[int, Owner], found: Mapping[RouteKey, int], group: list[Route], route: Route
+    owners: Mapping[int, Owner], found: Mapping[RouteKey, int], rivals: list[Route], route: Route
 ) -> int:
     """The metric that a route should have."""
     owner = owners.get(route.ifindex)
     as_found = found.get(route_key(route))
     if owner is None or as_found is None or owner.wish.penalty is None:
         return route.metric
-    alternative = any(other.ifindex != route.ifindex for other in group)
+    alternative = any(other.ifindex != route.ifindex for other in rivals)
     named = owner.metric if route.main else None
     metric = (as_found if named is None else named) + (owner.wish.penalty if alternative else 0)
     return min(metric, METRIC_MOST)
 
 
 def _moves(
-    owners: Mapping[int, Owner], found: Mapping[RouteKey, int], group: list[Route]
+    owners: Mapping[int, Owner],
+    found: Mapping[RouteKey, int],
+    group: list[Route],
+    rivals: list[Route],
 ) -> Iterator[Planned]:
     for route in group:
-        metric = _wished(owners, found, group, route)
+        metric = _wished(owners, found, rivals, route)
         if metric != route.metric:
             yield owners[route.ifindex].name, SetMetric(route, metric)
 
@@ -96,10 +126,11 @@ def _copies(
     owners: Mapping[int, Owner],
     found: Mapping[RouteKey, int],
     group: list[Route],
+    rivals: list[Route],
     ends: Mapping[Route, int],
 ) -> Iterator[Planned]:
     present = [route for route in group if route.copy and route.ifindex in owners]
-    wished = _copy(owners, found, group, present)
+    wished = _copy(owners, found, group, rivals)
     if wished is not None and (copied(wished) not in present or _fades(wished, ends)):
         yield owners[wished.route.ifindex].name, wished
     for route in present:
@@ -117,27 +148,26 @@ def _copy(
     owners: Mapping[int, Owner],
     found: Mapping[RouteKey, int],
     group: list[Route],
-    present: list[Route],
+    rivals: list[Route],
 ) -> CopyRoute | None:
     """The copy that must be there; one that serves already is kept."""
-    own = [route for route in group if route.ifindex in owners and not route.copy]
-    if not any(route.advertised for route in own):
+    own = [route for route in rivals if route.ifindex in owners]
+    if not own:
         return None
-
-    def penalty(route: Route) -> int:
-        return owners[route.ifindex].wish.penalty or 0
 
     def metric(route: Route) -> int:
-        return _wished(owners, found, group, route)
+        return _wished(owners, found, rivals, route)
 
-    best = min(own, key=lambda route: (penalty(route), metric(route)))
-    behind = [r.metric for r in own if r.advertised and penalty(r) > penalty(best)]
-    if not behind or metric(best) < min(behind):
+    best = min(own, key=lambda route: (_penalty(owners, route), metric(route)))
+    led = "" if best in group else group[0].destination
+    worse = [r for r in own if _penalty(owners, r) > _penalty(owners, best)]
+    behind = [metric(r) for r in worse if led or r.advertised]
+    if not behind or (not led and metric(best) < min(behind)):
         return None
-    for route in present:
-        if route.metric < min(behind) and route == copied(CopyRoute(best, route.metric)):
-            return CopyRoute(best, route.metric)
+    for route in group:
+        if route.metric < min(behind) and route == copied(CopyRoute(best, route.metric, led)):
+            return CopyRoute(best, route.metric, led)
     taken = {route.metric for route in group}
     free = (at for at in range(min(behind) - 1, 0, -1) if at not in taken)
     at = next(free, None)
-    return None if at is None else CopyRoute(best, at)
+    return None if at is None else CopyRoute(best, at, led)

@@ -22,7 +22,7 @@ from omrfast.core.operations import (
     SetMetric,
 )
 from omrfast.core.outcome import Wish
-from omrfast.core.plan import EMPTY, ENDPOINTS_MOST, Baseline, Binding, learn, leaving, plan
+from omrfast.core.plan import EMPTY, ENDPOINTS_MOST, Baseline, Binding, learn, leaving, plan, twins
 from omrfast.core.wish import PENALTY_DEGRADED, PENALTY_DOWN
 
 ONE = Endpoint(1, "10.1.0.2", 2, 0, frozenset({"subflow"}))
@@ -248,6 +248,9 @@ def test_routes_that_differ_in_metric_alone_are_left_alone() -> None:
     base = learn(EMPTY, PATHS, found)
     steps = plan(PATHS, {"one": DOWN, "two": UP}, base, found)
     assert [s[1] for s in steps] == [DeleteEndpoint(ONE)]
+    assert list(twins(PATHS, base, found)) == [ROUTE_ONE, twin], "which is said"
+    assert not list(twins(PATHS, BASE, FOUND))
+    assert not list(twins(PATHS, BASE, found)), "one was found, the other came after it"
 
 
 def test_what_an_operator_changed_meanwhile_is_as_found() -> None:

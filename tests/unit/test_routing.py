@@ -3,14 +3,27 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import replace
+from ipaddress import ip_address
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from omrfast.act.route_message import (
+    FAMILIES,
+    RTA_GATEWAY,
+    RTA_OIF,
+    RTA_TABLE,
+    RTN_UNICAST,
+    RawRoute,
+    body_of,
+    parse_route,
+)
 from omrfast.core.expect import expected
 from omrfast.core.operations import (
+    PROTOCOL_COPY,
     PROTOCOL_RA,
     CopyRoute,
     Observed,
@@ -72,8 +85,54 @@ def test_the_only_route_of_a_table_is_left() -> None:
     twin = replace(own, gateway="10.1.0.9")
     assert operations((own,), DOWN, UP) == []
     assert operations((own, twin), DOWN, UP) == [], "both are of the same device"
-    server = replace(ONE, destination="203.0.113.10/32")
-    assert operations((server, TWO), DOWN, UP) == [], "another destination is no alternative"
+
+
+SERVER = replace(ONE, destination="203.0.113.10/32", metric=0)
+
+
+def test_a_route_to_a_server_that_a_worse_path_alone_has_gives_way_to_a_better_default() -> None:
+    detour = CopyRoute(TWO, PENALTY_DOWN - 1, SERVER.destination)
+    found = (SERVER, ONE, TWO)
+    assert operations(found, DOWN, UP) == [
+        detour,
+        SetMetric(SERVER, PENALTY_DOWN),
+        SetMetric(ONE, 100 + PENALTY_DOWN),
+    ]
+    after = settled(found, DOWN, UP)
+    to_server = [r for r in after if r.destination == SERVER.destination]
+    assert best(tuple(to_server)) == copied(detour)
+    assert operations(after, DOWN, UP, found) == []
+    assert set(operations(after, UP, UP, found)) == {
+        SetMetric(replace(SERVER, metric=PENALTY_DOWN), 0),
+        SetMetric(replace(ONE, metric=100 + PENALTY_DOWN), 100),
+        WithdrawRoute(copied(detour)),
+    }
+    assert operations(found, UP, DOWN) == [SetMetric(TWO, 200 + PENALTY_DOWN)]
+    assert operations(found, UP, UP) == []
+
+
+def test_a_route_to_a_server_is_left_where_no_better_default_is_in_its_table() -> None:
+    elsewhere = replace(TWO, table=77)
+    assert operations((SERVER, elsewhere), DOWN, UP) == []
+    assert operations((SERVER, ONE), DOWN, UP) == [], "the same path's"
+    stranger = replace(SERVER, ifindex=9)
+    assert operations((SERVER, stranger, TWO), DOWN, UP) == [SetMetric(SERVER, PENALTY_DOWN)]
+    both = (SERVER, replace(SERVER, ifindex=3, gateway="10.2.0.1", metric=5), TWO)
+    assert operations(both, DOWN, UP) == [SetMetric(SERVER, PENALTY_DOWN)], "its own is enough"
+    twins = (SERVER, replace(SERVER, metric=7), TWO)
+    assert operations(twins, DOWN, UP) == [], "nothing fits in front of metric 0"
+
+
+def test_a_route_led_to_a_server_is_the_same_but_for_where_it_leads() -> None:
+    for default, server in ((TWO, "203.0.113.10/32"), (RA_TWO, "2001:db8:99::10/128")):
+        packed = ip_address(str(default.gateway)).packed
+        wan2 = (RTA_OIF, struct.pack("=i", default.ifindex))
+        header = (FAMILIES[default.family], 0, 0, 0, 254, 4, 0, RTN_UNICAST, 0)
+        raw = RawRoute(default, header, ((RTA_GATEWAY, packed), wan2, (RTA_TABLE, b"\xfe\0\0\0")))
+        copy = CopyRoute(default, 77, server)
+        made = parse_route(body_of(raw.towards(server), 77, PROTOCOL_COPY))
+        assert made is not None
+        assert made.route == copied(copy)
 
 
 def test_a_route_comes_back_when_its_alternative_goes() -> None:
