@@ -6,8 +6,8 @@ added to its routes' metrics where another device has such a route; where it has
 nothing would be won. Routes from router advertisements can't be moved, so a copy of the best
 path's route is put in front of those of worse ones, and withdrawn when they are no worse. It ends
 when its original would have ended; advertisements prolong the one and not the other, so it is
-renewed before. In front, too, is a copy of a better path's default route where worse paths alone have a route
-to a server.
+renewed before. In front, too, is a copy of a better path's default route where worse paths alone
+have a route to a server.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from omrfast.core.operations import (
 )
 from omrfast.core.outcome import Wish
 from omrfast.core.replacing import replace
+from omrfast.core.wish import PENALTY_DEGRADED
 
 METRIC_MOST = 2**32 - 1
 """The kernel has no more bits for it."""
@@ -99,15 +100,24 @@ def _penalty(owners: Mapping[int, Owner], route: Route) -> int:
 def _wished(
     owners: Mapping[int, Owner], found: Mapping[RouteKey, int], rivals: list[Route], route: Route
 ) -> int:
-    """The metric that a route should have."""
+    """The metric that a route should have. Penalties are as many times as large as it takes for
+    the least of them to lead behind every metric of the rivals."""
     owner = owners.get(route.ifindex)
-    as_found = found.get(route_key(route))
-    if owner is None or as_found is None or owner.wish.penalty is None:
+    if owner is None or route_key(route) not in found or owner.wish.penalty is None:
         return route.metric
-    alternative = any(other.ifindex != route.ifindex for other in rivals)
-    named = owner.metric if route.main else None
-    metric = (as_found if named is None else named) + (owner.wish.penalty if alternative else 0)
-    return min(metric, METRIC_MOST)
+    metric = _unmoved(owners, found, route)
+    if all(other.ifindex == route.ifindex for other in rivals):
+        return metric
+    last = max(_unmoved(owners, found, other) for other in rivals)
+    return min(metric + owner.wish.penalty * (1 + last // PENALTY_DEGRADED), METRIC_MOST)
+
+
+def _unmoved(owners: Mapping[int, Owner], found: Mapping[RouteKey, int], route: Route) -> int:
+    """The metric that it has but for penalties."""
+    owner = owners.get(route.ifindex)
+    if owner is not None and route.main and owner.metric is not None and route_key(route) in found:
+        return owner.metric
+    return found.get(route_key(route), route.metric) if owner is not None else route.metric
 
 
 def _moves(

@@ -14,7 +14,7 @@ PENALTY_DEGRADED = 10_000
 PENALTY_PROBATION = 20_000
 PENALTY_FAILING = 30_000
 PENALTY_DOWN = 40_000
-"""Above every metric that the configuration admits, and apart from each other."""
+"""Above every metric that the configuration admits, and apart from each other by the least one."""
 
 LOST_ALL = 0.01
 REPEATS_MOST = 4

@@ -147,6 +147,17 @@ def test_no_metric_is_above_what_the_kernel_can_hold() -> None:
     assert operations((moved, TWO), DOWN, UP, found=(last, TWO)) == []
 
 
+def test_penalties_lead_behind_whatever_metrics_there_are() -> None:
+    far = replace(TWO, metric=20_700)
+    assert operations((ONE, far), DEGRADED, UP) == [SetMetric(ONE, 100 + 3 * PENALTY_DEGRADED)]
+    assert operations((ONE, far), UP, DOWN) == [SetMetric(far, 20_700 + 3 * PENALTY_DOWN)]
+    after = settled((far, ONE), DOWN, DEGRADED)
+    assert best(after).ifindex == far.ifindex
+    assert operations(after, DOWN, DEGRADED, found=(ONE, far)) == []
+    last = replace(TWO, metric=2**32 - 2)
+    assert operations((ONE, last), DOWN, UP) == [SetMetric(ONE, 2**32 - 1)], "there is none beyond"
+
+
 def test_a_configured_metric_is_for_the_main_table() -> None:
     named = (replace(PATHS[0], metric=10), PATHS[1])
     routes = (ONE, TWO, replace(ONE, table=77), replace(TWO, table=77))
