@@ -187,7 +187,9 @@ def _endpoints(
         yield DeleteEndpoint(held[address])
     there = {a: e for a, e in held.items() if a in binding.addresses}
     known = {a: e for a, e in baseline.endpoints.items() if a in binding.addresses}
-    if not any(e.joins for e in (*known.values(), *there.values())):
+    joining = [e for e in (*known.values(), *there.values()) if e.joins]
+    known = _moved(binding, baseline, {":" in e.address for e in joining}) | known
+    if not joining and not any(e.joins for e in known.values()):
         known = _made(binding, baseline) | known
     for address in sorted(known.keys() | there.keys()):
         endpoint = there.get(address)
@@ -202,10 +204,27 @@ def _endpoints(
             yield SetBackup(endpoint, bool(wish.backup))
 
 
+def _former(binding: Binding, baseline: Baseline) -> list[Endpoint]:
+    return [e for a, e in baseline.endpoints.items() if a in binding.former and e.joins]
+
+
+def _moved(binding: Binding, baseline: Baseline, held: set[bool]) -> dict[str, Endpoint]:
+    """By new address, an endpoint as under a former one of its family (true: IPv6), unless that
+    is among ``held``."""
+    moved = {}
+    for endpoint in _former(binding, baseline):
+        six = ":" in endpoint.address
+        heirs = [a for a in binding.addresses if (":" in a) is six]
+        if heirs and six not in held:
+            heir = min(heirs, key=lambda address: (address != binding.address, address))
+            moved[heir] = replace(endpoint, id=0, address=heir)
+    return moved
+
+
 def _made(binding: Binding, baseline: Baseline) -> dict[str, Endpoint]:
-    """An endpoint for a path that has none: as under its former address, because it is named, or
-    for initial subflows to come back."""
-    former = [e for a, e in baseline.endpoints.items() if a in binding.former and e.joins]
+    """An endpoint for a path that has none: as under its former address (of the other family),
+    because it is named, or for initial subflows to come back."""
+    former = _former(binding, baseline)
     if former:
         return {binding.address: replace(former[0], id=0, address=binding.address)}
     addresses = baseline.closed & binding.addresses

@@ -166,6 +166,37 @@ def test_what_is_left_of_a_dead_path_is_closed_when_another_has_proved_itself() 
     assert steps[0] == ("one", DeleteEndpoint(Endpoint(0, "10.1.0.2")))
 
 
+def test_each_family_has_its_new_address() -> None:
+    """The uplink's IPv6 prefix changes, its IPv4 address does not; and both do."""
+    six = replace(ONE, id=3, address="2001:db8:1::2")
+    observed = Observed((ONE, TWO, six), ())
+    moved = replace(
+        PATHS[0],
+        addresses=frozenset({"10.1.0.2", "2001:db8:99::2"}),
+        former=frozenset({six.address}),
+    )
+    made = AddEndpoint(replace(six, id=0, address="2001:db8:99::2"))
+    wishes = {"one": UP, "two": UP}
+    base = learn(EMPTY, (moved, PATHS[1]), observed)
+    steps = plan((moved, PATHS[1]), wishes, base, observed)
+    assert [op for _, op in steps] == [DeleteEndpoint(six), made]
+    assert plan((moved, PATHS[1]), wishes, base, after(steps, observed)) == ()
+    both = replace(
+        moved,
+        address="10.1.0.9",
+        addresses=frozenset({"10.1.0.9", "2001:db8:99::2"}),
+        former=frozenset({six.address, ONE.address}),
+    )
+    base = learn(EMPTY, (both, PATHS[1]), observed)
+    steps = plan((both, PATHS[1]), wishes, base, observed)
+    assert [op for _, op in steps] == [
+        DeleteEndpoint(ONE),
+        DeleteEndpoint(six),
+        AddEndpoint(replace(ONE, id=0, address="10.1.0.9")),
+        made,
+    ]
+
+
 def after(steps: tuple[tuple[str, Operation], ...], observed: Observed) -> Observed:
     for _, operation in steps:
         observed = expected(observed, operation)
