@@ -7,7 +7,8 @@ from omrfast.core.state import PathRecord, TargetRecord
 from omrfast.core.types import Origin, ProbeKind, Target
 
 AT_ONCE = 2
-"""Targets beyond the gateway that a burst asks: each costs a packet a probe."""
+"""Targets beyond the gateway that a burst asks, and one more if all of them are servers', which may
+die together: each costs a packet a probe."""
 GIVE_UP = 6
 """A gateway that has left so many questions open, and never answered one, is not asked."""
 TRY_EVERY = 8
@@ -57,12 +58,26 @@ def near(record: PathRecord) -> list[TargetRecord]:
 
 
 def burst(record: PathRecord) -> tuple[str, ...]:
-    """Keys: up to AT_ONCE beyond the gateway, and the gateway, to tell the two apart."""
+    """Keys: a few beyond the gateway, and the gateway, to tell the two apart."""
     entries = beyond(record)
     if any(entry.answers for entry in entries):
         entries = [entry for entry in entries if entry.answers]
-    chosen = [*entries[:AT_ONCE], *near(record)[:1]]
+    chosen = [*_apart(entries), *near(record)[:1]]
     return tuple(entry.target.key for entry in chosen)
+
+
+def _apart(entries: list[TargetRecord]) -> list[TargetRecord]:
+    """The first of them that are not likely to be silent for the same reason: another address of
+    the same server only if there is nobody else."""
+    first: dict[str, TargetRecord] = {}
+    for entry in entries:
+        first.setdefault(subject(entry.target), entry)
+    apart = list(first.values())
+    chosen = (apart + [entry for entry in entries if entry not in apart])[:AT_ONCE]
+    if all(entry.target.origin is Origin.SERVER for entry in chosen):
+        rest = apart[AT_ONCE:]
+        chosen += sorted(rest, key=lambda e: e.target.origin is Origin.SERVER)[:1]
+    return chosen
 
 
 def several(record: PathRecord) -> bool:
@@ -96,8 +111,15 @@ def _turn(entries: list[TargetRecord], count: int) -> list[TargetRecord]:
 
 
 def recovery(record: PathRecord) -> tuple[str, ...]:
-    """Keys for a path that was given up: whoever answered beyond the gateway; it too if alone."""
-    chosen = beyond(record)[:AT_ONCE]
+    """Keys for a path that was given up: whoever answered beyond the gateway; it too if alone.
+
+    The best one each time, and another by turns: the first ones may be what has died.
+    """
+    entries = beyond(record)
+    answering = [entry for entry in entries if entry.answers]
+    if len(answering) >= AT_ONCE:
+        entries = answering
+    chosen = entries[:1] + _turn(entries[1:], record.rounds)
     if record.by_gateway:
         chosen += near(record)[:1]
     return tuple(entry.target.key for entry in chosen)

@@ -16,7 +16,7 @@ from omrfast.core.asking import gateway_answered
 from omrfast.core.choosing import subject
 from omrfast.core.replacing import replace
 from omrfast.core.servers import excuse
-from omrfast.core.state import CoreState, Evidence, PathRecord, Suspicion, TargetRecord
+from omrfast.core.state import NEVER, CoreState, Evidence, PathRecord, Suspicion, TargetRecord
 from omrfast.core.transitions import GIVEN_UP, enter, pardon, restore
 from omrfast.core.types import PathState, Role
 
@@ -49,12 +49,13 @@ def put(state: CoreState, record: PathRecord) -> CoreState:
     return replace(state, paths=tuple(record if r.config.name == name else r for r in state.paths))
 
 
-def asked_about(record: PathRecord) -> dict[str, TargetRecord]:
-    """By subject, who answered here before and whose silence is in question."""
+def asked_about(record: PathRecord, since: float = NEVER) -> dict[str, TargetRecord]:
+    """By subject, who answered here before, was asked since then, and whose silence is in
+    question."""
     return {
         subject(entry.target): entry
         for entry in choosing.beyond(record)
-        if entry.answers and not entry.excused
+        if entry.answers and not entry.excused and entry.asked_at >= since
     }
 
 
@@ -76,7 +77,7 @@ def _conclude(state: CoreState, record: PathRecord, now: float) -> CoreState:
 def _compare(state: CoreState, record: PathRecord, doubt: Suspicion, now: float) -> CoreState:
     """Its gateway answers: what do the other paths hear of those who are silent on it?"""
     proof, evidence = suspicion.proof(record, now), suspicion.evidence(record, now)
-    about = asked_about(record)
+    about = asked_about(record, doubt.since)
     others = [other for other in state.paths if other.config.name != record.config.name]
     found = {
         (name, other.config.name): standing(other, name, doubt.since, now)
@@ -175,14 +176,13 @@ def blame_servers(
 def _acquit(
     record: PathRecord, blamed: frozenset[str], evidence: Evidence, now: float
 ) -> PathRecord:
-    if not record.excused:
-        return record
     who = ", ".join(sorted(blamed))
     doubt = record.suspicion
-    if doubt is not None and gateway_answered(record, doubt.since):
+    if doubt is not None and gateway_answered(record, doubt.since) and _explained(record, doubt):
         return suspicion.clear(record, f"alive: {who} answers on no path", now)
     withdrawn = (
-        record.state in GIVEN_UP
+        record.excused
+        and record.state in GIVEN_UP
         and record.fall is not None
         and record.link_up
         and now - record.since < limits.WITHDRAW
@@ -191,3 +191,9 @@ def _acquit(
     if withdrawn:
         return restore(record, f"withdrawn: {who} answers on no path", now, evidence)
     return record
+
+
+def _explained(record: PathRecord, doubt: Suspicion) -> bool:
+    """All who were asked because of it are down."""
+    asked = [e for e in choosing.beyond(record) if e.answers and e.asked_at >= doubt.since]
+    return record.excused or (bool(asked) and all(entry.excused for entry in asked))

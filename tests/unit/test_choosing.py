@@ -14,7 +14,10 @@ from omrfast.core.config import PathConfig
 from omrfast.core.state import NEVER, PathRecord, TargetRecord
 from omrfast.core.types import Target
 
+SECOND = replace(SERVER, key="icmp 203.0.113.11", address="203.0.113.11")
+THIRD = replace(OTHER, key="icmp 203.0.113.30", address="203.0.113.30", name="vps3")
 S, T, P, W, G = (target.key for target in (SERVER, OTHER, PORT, WITNESS, GATEWAY))
+S2, U = SECOND.key, THIRD.key
 
 
 def record(
@@ -39,7 +42,12 @@ def record(
         ((GATEWAY,), (), (), (G,)),
         ((SERVER, GATEWAY), (), (), (S, G)),
         ((SERVER, GATEWAY), (S, G), (), (S, G)),
-        ((SERVER, OTHER, WITNESS, GATEWAY), (S, T, W, G), (), (S, T, G)),
+        ((SERVER, OTHER, WITNESS, GATEWAY), (S, T, W, G), (), (S, T, W, G)),
+        ((SERVER, OTHER, THIRD, WITNESS), (S, T, U, W), (), (S, T, W)),
+        ((SERVER, OTHER, THIRD, GATEWAY), (S, T, U), (), (S, T, U, G)),
+        ((SERVER, SECOND, WITNESS, GATEWAY), (S, S2, W), (), (S, W, G)),
+        ((SERVER, SECOND, GATEWAY), (S, S2), (), (S, S2, G)),
+        ((SERVER, SECOND, OTHER), (S, S2, T), (), (S, T)),
         ((WITNESS, SERVER, GATEWAY), (S, W), (), (S, W, G)),
         ((SERVER, OTHER, GATEWAY), (T,), (), (T, G)),
         ((SERVER, PORT, GATEWAY), (S, P), (), (S, G)),
@@ -83,3 +91,9 @@ def test_who_is_down_is_asked_beside_somebody_who_tells_that_the_path_lives() ->
 def test_a_path_that_was_given_up_asks_beyond_its_gateway() -> None:
     assert choosing.recovery(record((SERVER, WITNESS, GATEWAY), (S, W, G))) == (S, W)
     assert choosing.recovery(record((GATEWAY,), (G,))) == (G,)
+
+
+def test_recovery_asks_everybody_who_answered_by_turns() -> None:
+    path = record((SERVER, SECOND, WITNESS, OTHER), (S, S2, W))
+    asked = [choosing.recovery(replace(path, rounds=n)) for n in range(4)]
+    assert asked == [(S, S2), (S, W)] * 2

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from world import OTHER, SERVER, WITNESS, SimPath, World
 
@@ -10,6 +12,8 @@ from omrfast.core.config import Quality
 from omrfast.core.events import PathProof, ProbeFailed
 from omrfast.core.types import PathState, Role, ServerState, Target
 
+SECOND = replace(SERVER, key="icmp 203.0.113.11", address="203.0.113.11")
+THIRD = replace(OTHER, key="icmp 203.0.113.30", address="203.0.113.30", name="vps3")
 QUICK = Quality(recover_after=2.0)
 SETTLING = 3.0
 
@@ -195,6 +199,48 @@ def test_a_witness_tells_a_dead_server_from_a_dead_path_where_there_is_one_path_
     world.run(10.0)
     assert world.server_states("vps", at) == ["down"]
     assert set(world.states("one", at)) <= {"up"}
+
+
+@pytest.mark.parametrize("gateway", [False, True])
+@pytest.mark.parametrize("targets", [(SERVER, SECOND, WITNESS), (SERVER, OTHER, WITNESS)])
+def test_a_witness_is_asked_beside_all_that_may_die_with_the_server(
+    targets: tuple[Target, ...], gateway: bool
+) -> None:
+    world = World(
+        SimPath("one", upload=0.020, gateway=gateway),
+        SimPath("two", rtt=0.080, gateway=gateway),
+        targets=targets,
+    )
+    world.run(SETTLING)
+    dead = {target.name for target in targets} - {"witness"}
+    for name in dead:
+        world.hosts[name].dead = True
+    at = world.now
+    world.run(60.0)
+    assert {*world.states("one", at), *world.states("two", at)} <= {"up"}
+    assert {d.server for d in world.decisions if d.state == "down"} == dead
+
+
+def test_a_server_that_was_not_asked_is_not_blamed() -> None:
+    world = two((SERVER, OTHER, THIRD, WITNESS), upload=0.020)
+    world.run(60.0)
+    at = world.now
+    for name in ("vps", "vps2", "witness"):
+        world.hosts[name].dead = True
+    world.run(60.0)
+    assert world.server_states("vps", at) == world.server_states("vps2", at) == ["down"]
+    assert not any("vps3" in d.reason for d in world.decisions if d.at >= at)
+    assert {*world.states("one", at), *world.states("two", at)} <= {"up"}
+
+
+def test_a_path_that_reaches_one_server_of_three_is_kept() -> None:
+    world = two((SERVER, OTHER, THIRD))
+    at = world.now
+    world.paths["one"].blocked = {"vps", "vps2"}
+    world.run(120.0)
+    assert set(world.states("one", at)) <= {"up"}
+    lost = {s.name for s in world.state.servers if s.unreachable_on}
+    assert lost == {"vps", "vps2"}
 
 
 def test_everything_at_once_is_local_trouble() -> None:
