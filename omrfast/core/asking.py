@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable
 
 from omrfast.core import budget, choosing, limits
 from omrfast.core import model as measure
+from omrfast.core.choosing import subject
 from omrfast.core.replacing import replace
 from omrfast.core.state import NEVER, PathRecord, TargetRecord
-from omrfast.core.types import Target
+from omrfast.core.types import ProbeKind, Target
 
 
 def set_targets(record: PathRecord, targets: Iterable[Target]) -> PathRecord:
@@ -115,6 +116,8 @@ def note_answered(
     )
     if not entry.beyond:
         return record
+    if rtt is not None and entry.burstable and entry.target.kind is ProbeKind.TCP:
+        record = _unlearn(record, lambda e: subject(e.target) == entry.target.name)
     record = replace(record, answered_at=max(at, record.answered_at))
     if rtt is None or not entry.burstable:
         return record
@@ -125,6 +128,45 @@ def note_answered(
         record = replace(record, wakes=(*record.wakes, late)[-limits.WAKES :])
     model = measure.probe_answered(record.model, rtt, at, now, key, entry.rtt)
     return replace(record, model=model, answers=True, deaf=False)
+
+
+def _unlearn(record: PathRecord, whom: Callable[[TargetRecord], bool]) -> PathRecord:
+    """They are there and have left MUTE echo requests open: they count as if they had never
+    answered one, until they do."""
+    if not any(_is_mute(entry) and whom(entry) for entry in record.targets):
+        return record
+    return replace(
+        record,
+        targets=tuple(
+            replace(e, answered_at=NEVER) if _is_mute(e) and whom(e) else e for e in record.targets
+        ),
+    )
+
+
+def _is_mute(entry: TargetRecord) -> bool:
+    echo = entry.burstable and entry.target.kind is ProbeKind.ICMP
+    return echo and entry.answers and entry.unanswered >= choosing.MUTE
+
+
+def traffic_answers(record: PathRecord, now: float) -> bool:
+    """Whether traffic has answers to what left after the path came to be what it is.
+
+    The counters may have been read up to BUSY seconds after these.
+    """
+    model = record.model
+    left = model.passive_at - limits.BUSY - (model.last_rtt or 0.0)
+    return left > record.since and now - model.passive_at <= 2 * limits.BUSY
+
+
+def are_mute(record: PathRecord, since: float) -> bool:
+    """All whom probes ask, but for who is down, are silent for long, and were asked since then."""
+    known = [e for e in record.targets if e.burstable and e.answers and not e.excused]
+    return all(_is_mute(entry) and entry.asked_at > since for entry in known)
+
+
+def note_deaf(record: PathRecord) -> PathRecord:
+    """The path lives, and nobody answers probes on it any more."""
+    return replace(_unlearn(record, lambda _: True), answers=False, deaf=True)
 
 
 def note_failed(record: PathRecord, key: str, text: str, now: float) -> PathRecord:

@@ -13,6 +13,8 @@ GIVE_UP = 6
 """A gateway that has left so many questions open, and never answered one, is not asked."""
 TRY_EVERY = 8
 """Rounds between questions to those who never answered on a path where others do."""
+MUTE = 6
+"""Echo requests that a host leaves open before it may be one that answers no more of them."""
 
 _RANK = {Origin.SERVER: 0, Origin.PEER: 1, Origin.WITNESS: 2, Origin.SERVICE: 3}
 
@@ -113,13 +115,28 @@ def _turn(entries: list[TargetRecord], count: int) -> list[TargetRecord]:
 def recovery(record: PathRecord) -> tuple[str, ...]:
     """Keys for a path that was given up: whoever answered beyond the gateway; it too if alone.
 
-    The best one each time, and another by turns: the first ones may be what has died.
+    The best one each time, and another by turns: the first ones may be what has died. Now and then
+    the port of a host that may have come to drop echo requests.
     """
     entries = beyond(record)
     answering = [entry for entry in entries if entry.answers]
     if len(answering) >= AT_ONCE:
         entries = answering
     chosen = entries[:1] + _turn(entries[1:], record.rounds)
+    if record.rounds % TRY_EVERY == 0:
+        chosen += _turn(_ports(record), record.rounds // TRY_EVERY)
     if record.by_gateway:
         chosen += near(record)[:1]
     return tuple(entry.target.key for entry in chosen)
+
+
+def _ports(record: PathRecord) -> list[TargetRecord]:
+    """Ports of the servers whose echo answered, and has been silent for MUTE questions."""
+    silent = {
+        entry.target.name for entry in beyond(record) if entry.answers and entry.unanswered >= MUTE
+    }
+    return [
+        entry
+        for entry in record.targets
+        if entry.target.kind is ProbeKind.TCP and entry.burstable and entry.target.name in silent
+    ]

@@ -89,6 +89,9 @@ FAILING_PROBE = 5.0
 GONE_PROBE = 2.0
 GONE_PROBE_SLOW = 5.0
 """Between probes of a path whose servers, or some of them, are down: to hear them come back."""
+MUTE_FOR = 3 * DOWN_PROBE_SLOW
+"""On a path that was given up traffic has answers, and probes have none, for so long before nobody
+counts as answering them any more."""
 SLOW_AFTER = 60.0
 """A state that lasts longer than this is probed at the slow interval."""
 

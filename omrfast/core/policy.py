@@ -19,6 +19,7 @@ from collections.abc import Callable
 from omrfast.core import (
     damping,
     glance,
+    limits,
     overrides,
     quality,
     reach,
@@ -28,7 +29,7 @@ from omrfast.core import (
     trouble,
     verdict,
 )
-from omrfast.core.asking import heard_beyond
+from omrfast.core.asking import are_mute, heard_beyond, note_deaf, traffic_answers
 from omrfast.core.config import PathConfig
 from omrfast.core.events import (
     Event,
@@ -187,8 +188,8 @@ def _judge(record: PathRecord, others: tuple[PathRecord, ...], now: float) -> Pa
     """At most one transition; the order is the order of certainty."""
     if record.state is _S.SUSPECT:
         return suspicion.judge(record, now)
-    if record.state is _S.DOWN and record.link_up and not record.answers:
-        return _judge_unanswering(record, now)
+    if record.state is _S.DOWN and record.link_up:
+        return _judge_mute(record, now) if record.answers else _judge_unanswering(record, now)
     if record.state is _S.UNKNOWN and heard_beyond(record, record.since):
         return enter(record, _S.UP, "packets arrive", now, Evidence("answers"))
     if record.state in _SILENT_KINDS:
@@ -207,6 +208,18 @@ def _judge_unanswering(record: PathRecord, now: float) -> PathRecord:
     waited = now - record.since
     if waited > damping.trial_time(record, now):
         return on_trial(record, f"dead for {waited:.0f} s", now)
+    return record
+
+
+def _judge_mute(record: PathRecord, now: float) -> PathRecord:
+    """Probes were answered before it died: traffic brings it back only if they no longer are."""
+    since = record.good_since
+    if not traffic_answers(record, now):
+        return record if since is None else replace(record, good_since=None)
+    if since is None:
+        return replace(record, good_since=now)
+    if now - since > limits.MUTE_FOR and are_mute(record, since):
+        return on_trial(note_deaf(record), "packets are answered again", now)
     return record
 
 

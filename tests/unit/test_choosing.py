@@ -97,3 +97,13 @@ def test_recovery_asks_everybody_who_answered_by_turns() -> None:
     path = record((SERVER, SECOND, WITNESS, OTHER), (S, S2, W))
     asked = [choosing.recovery(replace(path, rounds=n)) for n in range(4)]
     assert asked == [(S, S2), (S, W)] * 2
+
+
+def test_the_port_of_a_host_that_has_fallen_silent_is_tried_now_and_then() -> None:
+    path = record((SERVER, PORT), (S,))
+    asked = [choosing.recovery(replace(path, rounds=n)) for n in range(16)]
+    assert not any(P in keys for keys in asked)
+    silent = tuple(replace(e, unanswered=choosing.MUTE) for e in path.targets)
+    asked = [choosing.recovery(replace(path, targets=silent, rounds=n)) for n in range(16)]
+    assert [n for n, keys in enumerate(asked) if P in keys] == [0, 8]
+    assert all(S in keys for keys in asked)
