@@ -51,7 +51,7 @@ def note_asked(record: PathRecord, keys: Iterable[str], now: float) -> PathRecor
     """These are asked now."""
     keys = tuple(keys)
     entries = [entry for entry in record.targets if entry.target.key in keys]
-    counted = [entry.target.key for entry in entries if _counts(record, entry)]
+    counted = [entry.target.key for entry in entries if counts(record, entry)]
     if counted:
         record = replace(record, model=measure.probe_sent(record.model, now, counted))
     record = budget.spend(record, cost_of(record, keys), now)
@@ -75,7 +75,7 @@ def _last_left(record: PathRecord) -> float:
     return NEVER if left is None else left
 
 
-def _counts(record: PathRecord, entry: TargetRecord) -> bool:
+def counts(record: PathRecord, entry: TargetRecord) -> bool:
     """Its silence says something about the path, or will once somebody has answered."""
     if entry.excused or not (entry.answers or not record.answers):
         return False
@@ -87,7 +87,7 @@ def note_unsent(record: PathRecord, key: str) -> PathRecord:
     entry = entry_of(record, key)
     if entry is None or not entry.unanswered:
         return record
-    if _counts(record, entry):
+    if counts(record, entry):
         record = replace(record, model=measure.probe_unsent(record.model, key))
     left = entry.unanswered - 1
     since = entry.waiting_since if left else None
@@ -182,6 +182,18 @@ def note_failed(record: PathRecord, key: str, text: str, now: float) -> PathReco
             error=text,
         ),
     )
+
+
+def note_refused(record: PathRecord, key: str, now: float) -> PathRecord:
+    """The gateway says that it can't be reached."""
+    return _change(record, (key,), lambda e: replace(e, refused_at=now))
+
+
+def all_refused(record: PathRecord) -> bool:
+    """So says the gateway of everybody beyond it who would be asked whether the path lives."""
+    keys = choosing.burst(record)
+    asked = [entry for entry in record.targets if entry.beyond and entry.target.key in keys]
+    return bool(asked) and all(entry.refused for entry in asked)
 
 
 def gateway_answered(record: PathRecord, since: float) -> bool:

@@ -5,16 +5,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from omrfast.core import limits, suspicion
+from omrfast.core import limits, signs, suspicion
 from omrfast.core import model as measure
-from omrfast.core.asking import entry_of, note_answered, note_failed, note_unsent, set_targets
+from omrfast.core.asking import (
+    all_refused,
+    counts,
+    entry_of,
+    heard_beyond,
+    note_answered,
+    note_failed,
+    note_refused,
+    note_unsent,
+    set_targets,
+)
 from omrfast.core.events import ProbeFailed, ProbeReply
 from omrfast.core.replacing import replace
-from omrfast.core.state import NEVER, Evidence, PathRecord
+from omrfast.core.state import NEVER, Evidence, PathRecord, TargetRecord
 from omrfast.core.transitions import GIVEN_UP, enter, restore
 from omrfast.core.types import Origin, PathCounters, PathState, ProbeKind, RttTail, Target
 
 _S = PathState
+_DOUBTED = frozenset({_S.UP, _S.DEGRADED, _S.FAILING, _S.PROBATION})
+"""States in which a gateway's word about somebody makes a path suspect."""
 
 
 def on_tick(record: PathRecord, counters: PathCounters | None, now: float) -> PathRecord:
@@ -150,9 +162,29 @@ def on_failure(record: PathRecord, event: ProbeFailed, now: float) -> PathRecord
         return _alive(record, entry.target.origin, None, now, now)
     if not event.proof:
         return record
-    if entry is not None and event.sent and entry.waiting_since is not None:
+    if entry is None or not event.sent:
+        return on_proof(record, event.text, None, now)
+    if not entry.beyond:
         return on_proof(record, event.text, entry.waiting_since, now)
-    return on_proof(record, event.text, None, now)
+    return _on_refusal(record, entry, event.text, now)
+
+
+def _on_refusal(record: PathRecord, entry: TargetRecord, text: str, now: float) -> PathRecord:
+    """A gateway may refuse one host or service and pass the rest on. It is proof if it refuses all
+    who tell whether the path lives and nothing was heard lately; else these are asked."""
+    asked, again, doubt = entry.waiting_since, entry.refused, record.suspicion
+    if asked is None or not counts(record, entry) or record.state is _S.DOWN:
+        return record
+    record = note_refused(record, entry.target.key, now)
+    since = min(asked, now - limits.waking_limit(record.model, record.wakes))
+    if doubt is not None and not doubt.refused:
+        since = doubt.since
+    if all_refused(record) and not heard_beyond(record, since):
+        return _dead(record, text, now)
+    if again or record.state not in _DOUBTED:
+        return record
+    sign = signs.refusal(record, asked, text, now)
+    return record if sign is None else suspicion.suspect(record, sign, now)
 
 
 def on_proof(record: PathRecord, text: str, since: float | None, now: float) -> PathRecord:
@@ -166,8 +198,10 @@ def on_proof(record: PathRecord, text: str, since: float | None, now: float) -> 
         since = record.suspicion.since
     if since is None:
         since = now - limits.waking_limit(record.model, record.wakes)
-    if record.heard > since:
-        return record
+    return record if record.heard > since else _dead(record, text, now)
+
+
+def _dead(record: PathRecord, text: str, now: float) -> PathRecord:
     sign_at = record.asked if record.suspicion is None else record.suspicion.sign_at
     evidence = Evidence("gateway", sign_at=now if sign_at is None else sign_at)
     return enter(record, _S.DOWN, text, now, evidence)

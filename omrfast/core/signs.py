@@ -27,6 +27,8 @@ class Sign:
     """What leaves seems to be lost, so that an arrival says nothing."""
     paused: bool = False
     """A stream pauses."""
+    refused: bool = False
+    """No silence yet: the gateway has said that somebody can't be reached."""
 
     @property
     def text(self) -> str:
@@ -61,6 +63,15 @@ def silence(record: PathRecord, now: float) -> Sign | None:
     if quiet_for > most - _GRAIN and asked is not None and _goes_on(record, asked):
         return Sign("unanswered", quiet_for, most, record.heard, paused=True)
     return _wave(record, seen)
+
+
+def refusal(record: PathRecord, asked: float, text: str, now: float) -> Sign | None:
+    """The gateway's word about one question, where it proves nothing; None: no time for it."""
+    if now < record.calm_until or not budget.may_owe(record, 0, now):
+        return None
+    limit = limits.unanswered_limit(record.model)
+    quiet = asked - record.heard > limits.BUSY
+    return Sign(f"{text}, unanswered", now - asked, limit, asked, quiet_before=quiet, refused=True)
 
 
 def _goes_on(record: PathRecord, asked: float) -> bool:

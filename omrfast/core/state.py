@@ -41,6 +41,8 @@ class Suspicion:
     sample does."""
     paused: bool = False
     """The sign is a stream's pause."""
+    refused: bool = False
+    """The sign is the gateway's word about somebody, not silence."""
     waits_until: float | None = None
     """Its own burst is over; till then at most it waits for what other paths hear of the same
     servers."""
@@ -85,6 +87,8 @@ class TargetRecord:
     """When an answer last arrived; NEVER: it has not answered on this path."""
     unanswered: int = 0
     """Questions since the last answer."""
+    refused_at: float = NEVER
+    """When the path's gateway last said that it can't be reached."""
     excused: bool = False
     """Its server is down: its silence says nothing about the path."""
     rtt: float | None = None
@@ -103,6 +107,11 @@ class TargetRecord:
     def answers(self) -> bool:
         """It has answered on this path."""
         return self.answered_at > NEVER
+
+    @property
+    def refused(self) -> bool:
+        """The gateway has said that it can't be reached, and it has not answered since."""
+        return self.waiting_since is not None and self.refused_at >= self.waiting_since
 
     @property
     def beyond(self) -> bool:

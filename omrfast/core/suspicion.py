@@ -41,6 +41,7 @@ def suspect(record: PathRecord, sign: Sign, now: float) -> PathRecord:
         limit=sign.limit,
         needs_answer=sign.needs_answer,
         paused=sign.paused,
+        refused=sign.refused,
         plain=plain,
         reason=record.reason,
         evidence=record.evidence,

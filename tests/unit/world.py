@@ -99,6 +99,8 @@ class SimPath:
     """Names of the services that don't work over it."""
     gateway: bool = False
     """Its gateway is asked, and answers."""
+    refuses: set[str] = field(default_factory=set)
+    """Names of those whom probes can't reach, as its gateway says."""
     paused_until: float = 0.0
     """Nothing arrives before, nothing is lost: a radio's pause."""
     server: str = "vps"
@@ -311,13 +313,21 @@ class World:
                 self.at(GATEWAY_RTT, lambda: self._answered(path, target, sent))
             return
         path.probes += 1
-        if target.kind is ProbeKind.ICMP:
+        if target.name in path.refuses and not path.dead:
+            self._leave(path, asks=target.kind is not ProbeKind.ICMP)
+            self.at(GATEWAY_RTT, lambda: self._refused(path, target))
+        elif target.kind is ProbeKind.ICMP:
             if path.filters or self.hosts[target.name].mute:
                 self._leave(path, asks=False)
             else:
                 self.send(path, target.name, lambda: self._answered(path, target, sent), asks=False)
-            return
-        self._ask_service(path, target, sent)
+        else:
+            self._ask_service(path, target, sent)
+
+    def _refused(self, path: SimPath, target: Target) -> None:
+        self._arrive(path, icmp_errors=1)
+        text = f"{target.address}: administratively prohibited"
+        self._step(ProbeFailed(path.name, target.key, text, proof=True, sent=True))
 
     def _ask_service(self, path: SimPath, target: Target, sent: float) -> None:
         """TCP and what is above it: a handshake that asks, and a failure that is told."""
