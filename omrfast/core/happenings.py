@@ -31,7 +31,7 @@ _DOUBTED = frozenset({_S.UP, _S.DEGRADED, _S.FAILING, _S.PROBATION})
 
 def on_tick(record: PathRecord, counters: PathCounters | None, now: float) -> PathRecord:
     if counters is None:
-        return replace(record, model=replace(record.model, at=now))
+        return replace(record, model=measure.unread(record.model, now))
     before = record.model.counters
     waiting = record.model.outstanding
     arrived_at, tcp_at = _arrived(record, before, counters, now)

@@ -125,7 +125,7 @@ class Losses:
     missed: tuple[tuple[float, str], ...] = ()
     """Those counted as lost lately, which may still be answered."""
     answered: tuple[tuple[str, float], ...] = ()
-    """By whom, when the last question left that was answered."""
+    """By whom, when the last question left that was answered; only where older ones are open."""
     probes: int = 0
     probes_lost: int = 0
     """Answered or lost, and lost, that no step has taken in yet."""
@@ -242,9 +242,11 @@ def answer(losses: Losses, whom: str, sent: float) -> Losses:
         return losses
     newest = dict(losses.answered)
     newest[whom] = max(mine[0], newest.get(whom, mine[0]))
-    losses = replace(losses, answered=tuple(newest.items()))
+    asked = tuple(entry for entry in losses.asked if entry != mine)
+    overtaken = {who for at, who in asked if at < newest.get(who, at)}
+    answered = tuple((who, at) for who, at in newest.items() if who in overtaken)
+    losses = replace(losses, answered=answered)
     if mine in losses.asked:
-        asked = tuple(entry for entry in losses.asked if entry != mine)
         return replace(losses, asked=asked, probes=losses.probes + 1)
     missed = tuple(entry for entry in losses.missed if entry != mine)
     return replace(losses, missed=missed, probes_lost=losses.probes_lost - 1)
@@ -285,10 +287,7 @@ def forget(losses: Losses) -> Losses:
         coarse=(),
         asked=(),
         missed=(),
+        answered=(),
         probes=0,
         probes_lost=0,
     )
-
-
-def forget_questions(losses: Losses) -> Losses:
-    return replace(losses, asked=(), missed=())

@@ -159,6 +159,12 @@ def observe(model: PathModel, counters: PathCounters, now: float) -> PathModel:
     )
 
 
+def unread(model: PathModel, now: float) -> PathModel:
+    """A read without this path's counters: only its probes tell of it."""
+    losses = lossy.expire(model.losses, now, _patience(model))
+    return replace(model, at=now, losses=losses, outstanding=_outstanding(model, now))
+
+
 def _questions(counters: PathCounters) -> int:
     return counters.tx_segments + counters.flows_opened + counters.syn_retransmissions
 

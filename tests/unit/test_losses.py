@@ -303,3 +303,16 @@ def test_a_queue_is_full_by_what_it_has_held() -> None:
     assert load.full(path.load, 0.040) == (True, False)
     path.carry(5.0, 50_000, 0.058)
     assert load.full(path.load, 0.040) == NOT_FULL, "not by us"
+
+
+def test_who_has_answered_everything_is_not_remembered() -> None:
+    known = Losses()
+    for number in range(1000):
+        known = losses.ask(known, f"peer {number}", float(number))
+        known = losses.answer(known, f"peer {number}", number + 0.001)
+    assert known.answered == ()
+    known = losses.ask(losses.ask(known, "a", 2000.0), "a", 2001.0)
+    known = losses.answer(known, "a", 2001.0)
+    assert known.answered == (("a", 2001.0),)
+    assert losses.expire(known, 2002.0, 0.1).probes_lost == 1
+    assert losses.forget(known).answered == ()

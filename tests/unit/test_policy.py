@@ -10,10 +10,10 @@ from world import SERVER, SimPath, World
 
 from omrfast.core import policy, transitions
 from omrfast.core.config import PathConfig, Quality
-from omrfast.core.events import ProbeReply
+from omrfast.core.events import ProbeReply, Tick
 from omrfast.core.outcome import Wish
 from omrfast.core.state import PathRecord
-from omrfast.core.types import PathState, Role
+from omrfast.core.types import PathCounters, PathState, Role
 
 QUICK = Quality(recover_after=2.0)
 
@@ -452,3 +452,16 @@ def test_steps_do_not_change_what_they_were_given() -> None:
     copy = replace(before)
     policy.step(before, ProbeReply("one", SERVER.key, 0.04, world.now), world.now)
     assert before == copy
+
+
+def test_a_path_without_counters_forgets_old_questions() -> None:
+    world = two(upload=0.020)
+    world.paths["one"].dead = True
+    world.run(1.0)
+    assert world.state.path("one").state is PathState.DOWN
+    for second in range(3600):
+        at = world.now + second
+        world.state = policy.step(world.state, Tick({"two": PathCounters()}), at).state
+    model = world.state.path("one").model
+    assert len(model.outstanding) <= 5
+    assert len(model.losses.asked) <= 5
