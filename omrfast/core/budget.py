@@ -4,7 +4,8 @@
 However a month goes, no 30 days take more than the limit: what flows in (RATE), what may have been
 saved up before (CAPACITY) and what may be owed (DEBT) make one together.
 
-- A burst that a suspicion needs, a question to compare paths, and a path on probation may owe.
+- A burst that a suspicion needs, a question to compare paths, and a path on probation may owe;
+  questions to services, which cost more, half as much.
 - Regular probes, and those of a path that is gone, are stretched while there is little left, so
   that half of what flows in is saved.
 - All the rest waits until START has been saved up again.

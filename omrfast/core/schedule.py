@@ -14,6 +14,9 @@ _S = PathState
 _NEVER = float("inf")
 _GIVEN_UP = frozenset({_S.DOWN, _S.UNREACHABLE})
 
+LASTS = 60.0
+"""A service that fails for so long on a path is asked on others even if that has to be owed."""
+
 
 def send_due(state: CoreState, now: float) -> tuple[CoreState, tuple[ProbeOrder, ...]]:
     """Whom to ask on which path now, and the state that has taken note of it."""
@@ -96,8 +99,17 @@ def _services(state: CoreState, record: PathRecord, now: float) -> tuple[str, ..
     if not asked:
         return ()
     due = {e.target.key for e in asked if now >= _service_at(record, e, now)}
-    due |= set(services.inquiries(state, record))
+    for key, since in services.inquiries(state, record).items():
+        if _may_inquire(record, cost_of(record, {*due, key}), since, now):
+            due.add(key)
     return tuple(entry.target.key for entry in record.targets if entry.target.key in due)
+
+
+def _may_inquire(record: PathRecord, cost: int, since: float, now: float) -> bool:
+    """Whether services may be asked for so many bytes to compare paths: what is there pays for it,
+    or it is owed if one fails for long; half the debt is left to what is cheap and urgent."""
+    floor = -budget.DEBT / 2 if now - since > LASTS else 0.0
+    return budget.affordable_at(record, cost, now, floor=floor) <= now
 
 
 def _service_at(record: PathRecord, entry: TargetRecord, now: float) -> float:
@@ -146,12 +158,11 @@ def _probe_at(record: PathRecord, now: float) -> float:
 
 
 def _paid_at(record: PathRecord, cost: int, now: float) -> float:
-    """From when on the budget allows the path's own probes."""
+    """From when on the budget allows the path's own probes: in debt, too, those that are stretched
+    take half of what flows in."""
     if record.state is _S.DEGRADED:
         return budget.saved_up_at(record, now)
-    if record.state is _S.PROBATION:
-        return budget.affordable_at(record, cost, now, floor=-budget.DEBT)
-    return budget.affordable_at(record, cost, now)
+    return budget.affordable_at(record, cost, now, floor=-budget.DEBT)
 
 
 def due_at(record: PathRecord, now: float) -> float:

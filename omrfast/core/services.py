@@ -49,10 +49,10 @@ def due_at(record: PathRecord, entry: TargetRecord, interval: float) -> float:
     return due
 
 
-def inquiries(state: CoreState, record: PathRecord) -> tuple[str, ...]:
-    """Keys of services to ask on this path because they fail on another one."""
+def inquiries(state: CoreState, record: PathRecord) -> dict[str, float]:
+    """Keys of services to ask on this path because they fail on another one, and since when."""
     if record.state not in _COMPARED_IN:
-        return ()
+        return {}
     since = {
         entry.target.key: entry.failed_since
         for other in state.paths
@@ -60,11 +60,11 @@ def inquiries(state: CoreState, record: PathRecord) -> tuple[str, ...]:
         for entry in other.targets
         if is_service(entry) and entry.failures >= limits.FAILURES
     }
-    return tuple(
-        entry.target.key
+    return {
+        entry.target.key: since[entry.target.key]
         for entry in record.targets
         if entry.target.key in since and entry.asked_at < since[entry.target.key]
-    )
+    }
 
 
 # --- judging -------------------------------------------------------------------------------------

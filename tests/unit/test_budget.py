@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,7 +13,7 @@ from world import PORT, SERVER, WEB, SimPath, World
 from omrfast.core import budget
 from omrfast.core.config import BACKUP_PROBE_BUDGET, PathConfig, Quality
 from omrfast.core.state import PathRecord
-from omrfast.core.types import PathState, Role
+from omrfast.core.types import PathState, ProbeKind, Role
 
 DAY = 86_400.0
 LIMIT = 1_000_000
@@ -105,3 +107,34 @@ def test_a_burst_is_paid_even_when_there_is_little_left() -> None:
     took = world.entered("two", "down", at)
     assert took is not None
     assert took <= 0.3
+
+
+def test_a_service_that_fails_elsewhere_again_and_again_is_asked_within_the_budget() -> None:
+    page = replace(WEB, kind=ProbeKind.HTTPS, cost=5500)
+    world = World(
+        SimPath("one", gateway=True, quality=QUICK),
+        SimPath("two", rtt=0.080, gateway=True, role=Role.BACKUP),
+        targets=(SERVER, page),
+    )
+    world.run(60.0)
+    one, two = world.paths.values()
+
+    for n in range(135):
+        world.at(40.0 * n, lambda: one.failing.add("web"))
+        world.at(40.0 * n + 12.0, one.failing.clear)
+    began = world.now
+    world.run(1.5 * 3600.0)
+    record = world.state.path("two")
+    assert record.probe_bytes <= spent_at_most(BACKUP_PROBE_BUDGET, world.now - began)
+    assert budget.level(record, world.now) >= 0
+    assert any(key == SERVER.key for at, key in two.asked if at > world.now - 120)
+    one.failing = {"web"}
+    failed = world.now
+    world.run(120.0)
+    took = world.entered("one", "failing", failed)
+    assert took is not None, "a question that is worth it may be owed"
+    assert took <= 36 + 60 + 5
+    assert budget.level(world.state.path("two"), world.now) < 0
+    world.run(300.0)
+    regular = [key for at, key in two.asked if at > world.now - 300].count(SERVER.key)
+    assert 1 <= regular <= 4, "half of what flows in pays for them, in debt too"
