@@ -2,10 +2,12 @@
 """What probes may cost on a path with a budget: a token bucket, in bytes of IP packets. Pure.
 
 However a month goes, no 30 days take more than the limit: what flows in (RATE), what may have been
-saved up before (CAPACITY) and what may be owed (DEBT) make one together.
+saved up before (CAPACITY) and what may be owed (DEBT) make one together. Beside that, traffic pays
+a little for being watched (TRAFFIC): a path in use must not become one whose silence is no sign.
 
 - A burst that a suspicion needs, a question to compare paths, and a path on probation may owe;
   questions to services, which cost more, half as much.
+- While there is little left, a suspicion asks one first, and sends its burst if that is in vain.
 - Regular probes, and those of a path that is gone, are stretched while there is little left, so
   that half of what flows in is saved.
 - All the rest waits until START has been saved up again.
@@ -25,6 +27,8 @@ START = CAPACITY / 24
 """Had at the start, so that a router that restarts again and again keeps within bounds too."""
 LOW = START / 4
 """Shares of the limit; below LOW, saving begins."""
+TRAFFIC = 1 / 1000
+"""Share of what the path carries that flows in, too."""
 
 
 def limit(path: PathConfig) -> int | None:
@@ -40,7 +44,15 @@ def level(record: PathRecord, now: float) -> float:
     purse = record.purse
     if purse is None:
         return most * START
-    return min(most * CAPACITY, purse.level + (now - purse.at) * most * RATE / MONTH)
+    inflow = (now - purse.at) * most * RATE / MONTH
+    inflow += max(0, carried(record) - purse.traffic) * TRAFFIC
+    return min(most * CAPACITY, purse.level + inflow)
+
+
+def carried(record: PathRecord) -> int:
+    """Bytes that the path has carried, both ways, as the data path counts: they may begin anew."""
+    counters = record.model.counters
+    return 0 if counters is None else counters.tx_bytes + counters.rx_bytes
 
 
 def spend(record: PathRecord, cost: int, now: float) -> PathRecord:
@@ -52,7 +64,7 @@ def spend(record: PathRecord, cost: int, now: float) -> PathRecord:
     left = level(record, now) - cost
     was_saving = record.purse is not None and record.purse.saving
     saving = left < most * (START if was_saving else LOW)
-    return replace(record, purse=Purse(left, now, saving))
+    return replace(record, purse=Purse(left, now, saving, carried(record)))
 
 
 def is_saving(record: PathRecord, now: float) -> bool:

@@ -82,6 +82,12 @@ def _apart(entries: list[TargetRecord]) -> list[TargetRecord]:
     return chosen
 
 
+def first(record: PathRecord) -> tuple[str, ...]:
+    """Key of whom a burst asks alone, where little is left of the budget."""
+    keys = burst(record)
+    return keys[-1:] if record.by_gateway else keys[:1]
+
+
 def several(record: PathRecord) -> bool:
     """More than one server answers here: traffic with one of them says nothing of the others."""
     answering = [entry for entry in record.targets if entry.burstable and entry.answers]

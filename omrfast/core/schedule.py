@@ -7,7 +7,7 @@ from omrfast.core import budget, choosing, limits, overrides, pace, services
 from omrfast.core.asking import cost_of, note_asked
 from omrfast.core.outcome import ProbeOrder
 from omrfast.core.replacing import replace
-from omrfast.core.state import CoreState, PathRecord, TargetRecord
+from omrfast.core.state import CoreState, PathRecord, Suspicion, TargetRecord
 from omrfast.core.types import Origin, PathState, Role
 
 _S = PathState
@@ -48,17 +48,26 @@ def _due(record: PathRecord, now: float) -> tuple[PathRecord, tuple[str, ...]]:
     suspicion = record.suspicion
     keys = _own(record)
     if suspicion is not None:
-        spacing = limits.burst_spacing(record.model)
-        left = suspicion.burst_left - 1
-        suspicion = replace(suspicion, burst_left=left, next_probe=now + spacing)
+        suspicion = _after_probe(record, suspicion, now)
     due = now + pace.interval(record, cost_of(record, keys), now)
     return replace(record, suspicion=suspicion, rounds=record.rounds + 1, next_probe=due), keys
+
+
+def _after_probe(record: PathRecord, suspicion: Suspicion, now: float) -> Suspicion:
+    """One of the burst's probes leaves, or the one before it."""
+    if suspicion.sparing:
+        waits = limits.answer_limit(record.model)
+        return replace(suspicion, sparing=False, next_probe=now + waits)
+    spacing = limits.burst_spacing(record.model)
+    left = suspicion.burst_left - 1
+    return replace(suspicion, burst_left=left, next_probe=now + spacing)
 
 
 def _own(record: PathRecord) -> tuple[str, ...]:
     """Keys of whom the path's next probe asks."""
     if record.suspicion is not None:
-        return choosing.burst(record)
+        sparing = record.suspicion.sparing
+        return choosing.first(record) if sparing else choosing.burst(record)
     if record.state in _GIVEN_UP:
         return choosing.recovery(record)
     return choosing.regular(record)

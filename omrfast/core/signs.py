@@ -117,18 +117,17 @@ FOREVER = Allowance(_NEVER, _NEVER, _NEVER, _NEVER)
 def allowance(record: PathRecord) -> Allowance:
     """As of the last read. What has run out without being a sign is left out."""
     at = record.model.at
-    if not budget.may_owe(record, 0, at):
-        return FOREVER
+    calm_until = max(record.calm_until, budget.affordable_at(record, 0, at, floor=-budget.DEBT))
     answers = limits.unanswered_limit(record.model)
     if not record.answers:
-        return Allowance(answers, _NEVER, _NEVER, record.calm_until)
+        return Allowance(answers, _NEVER, _NEVER, calm_until)
     quiet = limits.quiet_limit(record.model)
     arrivals = _NEVER if quiet is None else quiet
     for_ours = _answers_limit(record)
     asked = record.asked
     if record.heard + for_ours >= at if asked is None else _goes_on(record, asked):
         arrivals = min(arrivals, for_ours)
-    return Allowance(answers, arrivals, _samples_due(record), record.calm_until)
+    return Allowance(answers, arrivals, _samples_due(record), calm_until)
 
 
 def _samples_due(record: PathRecord) -> float:

@@ -43,6 +43,8 @@ class Suspicion:
     """The sign is a stream's pause."""
     refused: bool = False
     """The sign is the gateway's word about somebody, not silence."""
+    sparing: bool = False
+    """Little is left of the budget: one is asked first, the burst follows if that is in vain."""
     waits_until: float | None = None
     """Its own burst is over; till then at most it waits for what other paths hear of the same
     servers."""
@@ -62,6 +64,8 @@ class Purse:
     at: float
     saving: bool = False
     """There was too little left for all that is wanted."""
+    traffic: int = 0
+    """Bytes that the path had carried by then, both ways, as the data path counts."""
 
 
 @dataclass(frozen=True, slots=True)

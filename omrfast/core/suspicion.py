@@ -19,13 +19,19 @@ _S = PathState
 
 
 def suspect(record: PathRecord, sign: Sign, now: float) -> PathRecord:
-    """The burst begins now; its silence is proof after the time that an answer may take."""
+    """The burst begins now; its silence is proof after the time that an answer may take.
+
+    Where little is left to pay it, it begins when the answer to a single probe is late.
+    """
     patience = limits.patience(record.late, now - record.late_at)
     plain = limits.proof_limit(record.model, answers=record.answers, patience=0.0)
     proof = limits.proof_limit(record.model, answers=record.answers, patience=patience)
     probes = limits.burst_size(record.model)
     if probes > limits.PROBES_PER_BURST:
         proof += (probes - 1) * limits.burst_spacing(record.model)
+    sparing = budget.is_saving(record, now)
+    if sparing:
+        proof += limits.answer_limit(record.model)
     deadline = now + proof
     if sign.quiet_before:
         deadline = max(deadline, sign.at + limits.waking_limit(record.model, record.wakes))
@@ -42,6 +48,7 @@ def suspect(record: PathRecord, sign: Sign, now: float) -> PathRecord:
         needs_answer=sign.needs_answer,
         paused=sign.paused,
         refused=sign.refused,
+        sparing=sparing,
         plain=plain,
         reason=record.reason,
         evidence=record.evidence,

@@ -13,10 +13,8 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from world import SimPath, World
+from world import MESSAGE, SEGMENT, SimPath, World
 
-SEGMENT = 1500
-MESSAGE = 308
 SLICE = 0.01
 REPEAT_ROUNDS = 1.5
 QUESTION_TIMEOUT = 0.25

@@ -8,12 +8,13 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from world import PORT, SERVER, WEB, SimPath, World
+from test_healthy import Web
+from world import GATEWAY, PORT, SERVER, WEB, WITNESS, SimPath, World
 
 from omrfast.core import budget
 from omrfast.core.config import BACKUP_PROBE_BUDGET, PathConfig, Quality
-from omrfast.core.state import PathRecord
-from omrfast.core.types import PathState, ProbeKind, Role
+from omrfast.core.state import PathRecord, Purse
+from omrfast.core.types import PathCounters, PathState, ProbeKind, Role
 
 DAY = 86_400.0
 LIMIT = 1_000_000
@@ -42,6 +43,19 @@ def test_no_thirty_days_exceed_the_limit(history: list[tuple[float, int]]) -> No
         window = sum(cost for at, cost in spent if end - budget.MONTH < at <= end)
         assert window <= LIMIT
     assert record.probe_bytes == sum(cost for _, cost in spent)
+
+
+def test_traffic_pays_for_a_thousandth_of_itself() -> None:
+    record = PathRecord(PathConfig("p", "p", probe_budget=LIMIT))
+
+    def carried(record: PathRecord, number: int) -> PathRecord:
+        return replace(record, model=replace(record.model, counters=PathCounters(rx_bytes=number)))
+
+    record = budget.spend(carried(record, 10**9), 10_000, 0.0)
+    owed = budget.level(record, 0.0)
+    assert budget.level(carried(record, 10**9 + 5_000_000), 0.0) == owed + 5_000
+    assert budget.level(carried(record, 5), 0.0) == owed, "counters that begin anew"
+    assert budget.level(carried(record, 10**12), 0.0) == LIMIT * budget.CAPACITY
 
 
 def test_a_path_without_a_budget_owes_nothing() -> None:
@@ -138,3 +152,67 @@ def test_a_service_that_fails_elsewhere_again_and_again_is_asked_within_the_budg
     world.run(300.0)
     regular = [key for at, key in two.asked if at > world.now - 300].count(SERVER.key)
     assert 1 <= regular <= 4, "half of what flows in pays for them, in debt too"
+
+
+# --- when all is owed that may be -----------------------------------------------------------------
+
+
+def owing(world: World, level: float) -> None:
+    record = world.state.path("two")
+    purse = Purse(level, world.now, saving=True, traffic=budget.carried(record))
+    paths = (r if r is not record else replace(r, purse=purse) for r in world.state.paths)
+    world.state = replace(world.state, paths=tuple(paths))
+
+
+def in_use() -> World:
+    """The backup carries everything."""
+    world = World(
+        SimPath("one", gateway=True),
+        SimPath("two", rtt=0.080, gateway=True, role=Role.BACKUP),
+        targets=(SERVER, WITNESS),
+    )
+    world.run(5.0)
+    world.paths["one"].dead = True
+    world.run(5.0)
+    return world
+
+
+def test_a_backup_in_use_is_never_blind() -> None:
+    world = in_use()
+    owing(world, -BACKUP_PROBE_BUDGET * budget.DEBT)
+    _ = [Web(world, world.paths["two"], seed) for seed in (1, 2, 3)]
+    blind = 0
+    for _second in range(1200):
+        world.run(1.0)
+        blind += not budget.may_owe(world.state.path("two"), 0, world.now)
+    assert blind <= 12
+    assert sum(d.path == "two" and d.state == "suspect" for d in world.decisions) >= 10
+    world.paths["one"].dead = False
+    world.run(20.0)
+    owing(world, -BACKUP_PROBE_BUDGET * budget.DEBT)
+    two = world.paths["two"]
+    two.upload = 0.020
+    world.run(2.0)
+    two.dead = True
+    at = world.now
+    world.run(2.0)
+    took = world.entered("two", "down", at)
+    assert took is not None
+    assert took <= 0.5
+
+
+def test_a_false_alarm_costs_one_question_when_little_is_left() -> None:
+    world = in_use()
+    two = world.paths["two"]
+    two.upload = 0.020
+    world.run(5.0)
+    owing(world, -1000.0)
+    asked = len(two.asked)
+    two.paused_until = world.now + 0.18
+    world.run(1.0)
+    assert [d.before for d in world.decisions if d.path == "two"][-1] == "suspect"
+    assert [key for _, key in two.asked[asked:]] == [SERVER.key]
+    two.dead = True
+    world.run(1.0)
+    assert {key for _, key in two.asked[asked + 1 :]} == {SERVER.key, WITNESS.key, GATEWAY.key}
+    assert world.state.path("two").state is PathState.DOWN

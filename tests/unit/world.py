@@ -37,6 +37,8 @@ BUSY = 300
 """Ticks in one second: more than any packet or deadline calls for."""
 START = 1000.0
 GATEWAY_RTT = 0.004
+MESSAGE, SEGMENT, BARE = 308, 1500, 60
+"""Bytes of a message of ours, of a data segment that arrives, and of what else does."""
 SERVER = Target("icmp 203.0.113.10", ProbeKind.ICMP, "203.0.113.10", Origin.SERVER, "vps")
 OTHER = Target("icmp 203.0.113.20", ProbeKind.ICMP, "203.0.113.20", Origin.SERVER, "vps2")
 WITNESS = Target("icmp 198.51.100.1", ProbeKind.ICMP, "198.51.100.1", Origin.WITNESS, "witness")
@@ -233,6 +235,7 @@ class World:
 
     def _arrive(self, path: SimPath, **more: float) -> None:
         c = path.counters
+        more.setdefault("rx_bytes", SEGMENT if "rx_segments" in more else BARE)
         path.counters = replace(
             c,
             rx_packets=c.rx_packets + 1,
@@ -254,6 +257,7 @@ class World:
         again = bool(path.loss_every) and (c.tx_segments + 1) % path.loss_every == 0
         path.counters = replace(
             c,
+            tx_bytes=c.tx_bytes + MESSAGE,
             tx_segments=c.tx_segments + 1,
             retransmitted_segments=c.retransmitted_segments + again,
         )
