@@ -94,6 +94,12 @@ def several(record: PathRecord) -> bool:
     return len({e.target.name for e in answering if e.target.origin is Origin.SERVER}) > 1
 
 
+def spoken_at(record: PathRecord) -> float:
+    """When traffic last spoke for the path: that with others says nothing of its servers."""
+    served = any(entry.target.origin is Origin.SERVER for entry in record.targets)
+    return min(record.model.passive_at, record.served_at) if served else record.model.passive_at
+
+
 def regular(record: PathRecord) -> tuple[str, ...]:
     """Keys for a regular probe: one that answers here, by turns, so that none is forgotten.
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from omrfast.core import budget, damping, faults, limits, words
+from omrfast.core import budget, choosing, damping, faults, limits, words
 from omrfast.core.outcome import Wish
 from omrfast.core.state import CoreState, PathRecord, ServerRecord
 from omrfast.core.types import Origin, PathState, Role, ServerState
@@ -192,7 +192,7 @@ def _damping(record: PathRecord, now: float) -> Iterator[str]:
 
 
 def _next_probe(record: PathRecord, now: float) -> str:
-    if record.state is _S.UP and now - record.model.passive_at < limits.BUSY:
+    if record.state is _S.UP and now - choosing.spoken_at(record) < 2 * limits.BUSY:
         return "traffic measures it, which saves probes"
     if record.next_probe <= now:
         return "the next probe is due"

@@ -15,6 +15,8 @@ from omrfast.core.types import PathState, Role, ServerState
 from omrfast.core.verdict import asked_about, blame_servers, heard_by, is_silent, put
 
 _S = PathState
+WALKS = 1.5
+"""Seconds from an arrival to a walk that shows it, when little is to be walked."""
 _LIVING = frozenset({_S.UP, _S.DEGRADED, _S.FAILING, _S.PROBATION})
 
 
@@ -95,6 +97,11 @@ def _lost(state: CoreState, server: ServerRecord, found: _Heard, now: float) -> 
     )
 
 
+def _may_speak(server: ServerRecord, since: float) -> bool:
+    """Whether TCP that has arrived since then may be this server's."""
+    return server.arrived_at > since or server.walked_at < since + WALKS
+
+
 def _judge_path(state: CoreState, record: PathRecord, now: float) -> PathRecord:
     """A path that lives but reaches no server that answers elsewhere is of no use."""
     known = {server.name: server for server in state.servers}
@@ -103,7 +110,7 @@ def _judge_path(state: CoreState, record: PathRecord, now: float) -> PathRecord:
     if not about or any(name not in known[n].unreachable_on for n in about):
         return record
     since = min(e.waiting_since for e in about.values() if e.waiting_since is not None)
-    if record.tcp_at > since:
+    if record.tcp_at > since and any(_may_speak(known[n], since) for n in about):
         return record
     evidence = Evidence("answers", now - since, sign_at=since)
     who = ", ".join(sorted(about))

@@ -162,7 +162,7 @@ def _probe_at(record: PathRecord, now: float) -> float:
     cost = cost_of(record, _own(record)) if bounded else 0
     due = max(record.next_probe, _paid_at(record, cost, now)) if bounded else record.next_probe
     if record.state is _S.UP and (record.answers or record.deaf) and not choosing.several(record):
-        return max(due, record.model.passive_at + pace.interval(record, cost, now))
+        return max(due, choosing.spoken_at(record) + pace.interval(record, cost, now))
     return due
 
 

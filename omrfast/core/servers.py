@@ -48,7 +48,12 @@ def on_walk(state: CoreState, sums: Mapping[str, FlowSum], now: float) -> CoreSt
     """Flows that receive show that their server is there; those that only send again, that it may
     not be, or does not listen to them: what they lose is no path's loss."""
     before = state.servers
-    state = replace(state, servers=tuple(_walked(s, sums, now) for s in before))
+    again = {r.config.name for r in state.paths if _syns(r) > r.syns_again}
+    state = replace(state, servers=tuple(_walked(s, sums, bool(again), now) for s in before))
+    stuck = any(_stuck(old, new) for old, new in zip(before, state.servers, strict=True))
+    arrived = max((server.arrived_at for server in state.servers), default=NEVER)
+    paths = (_served(r, arrived, stuck and r.config.name in again) for r in state.paths)
+    state = replace(state, paths=tuple(paths))
     if any(_may_be_gone(server, now) for server in state.servers):
         until = now + DOUBT_LASTS
         paths = (replace(r, settles_at=max(r.settles_at, until)) for r in state.paths)
@@ -67,20 +72,42 @@ def _may_be_gone(server: ServerRecord, now: float) -> bool:
     return server.doubted_at == now and not gone
 
 
-def _walked(server: ServerRecord, sums: Mapping[str, FlowSum], now: float) -> ServerRecord:
+def _syns(record: PathRecord) -> int:
+    counters = record.model.counters
+    return 0 if counters is None else counters.syn_retransmissions
+
+
+def _served(record: PathRecord, arrived: float, stuck: bool) -> PathRecord:
+    served_at = record.served_at if stuck else arrived
+    return replace(record, served_at=served_at, syns_again=_syns(record))
+
+
+def _stuck(before: ServerRecord, server: ServerRecord) -> bool:
+    """Handshakes had no answer at two walks in a row."""
+    return before.handshakes > 0 and server.handshakes > 0
+
+
+def _walked(
+    server: ServerRecord, sums: Mapping[str, FlowSum], syns: bool, now: float
+) -> ServerRecord:
+    """``syns``: handshakes were sent again, to whomever."""
+    before = server
     flows = [sums[address] for address in server.addresses if address in sums]
     arrived = max([server.arrived_at, *(f.arrived for f in flows if f.arrived is not None)])
     heard_at = max(server.heard_at, arrived)
     again = sum(f.retransmitted_segments for f in flows)
     more = again > server.retransmitted
     server = _listened(server, arrived, more and NEVER < arrived < now - DOUBT, now)
-    doubtful = more and NEVER < heard_at < now - DOUBT
-    return replace(
+    server = replace(
         server,
         heard_at=heard_at,
         retransmitted=again,
-        doubted_at=now if doubtful else server.doubted_at,
+        handshakes=sum(f.handshakes for f in flows),
+        walked_at=now,
     )
+    more = more or (syns and _stuck(before, server))
+    doubtful = more and NEVER < heard_at < now - DOUBT
+    return replace(server, doubted_at=now) if doubtful else server
 
 
 def _listened(server: ServerRecord, arrived: float, mute: bool, now: float) -> ServerRecord:

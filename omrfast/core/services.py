@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from omrfast.core import limits
 from omrfast.core.replacing import replace
-from omrfast.core.servers import change
+from omrfast.core.servers import change, entries
 from omrfast.core.state import NEVER, CoreState, Evidence, PathRecord, ServerRecord, TargetRecord
 from omrfast.core.transitions import enter, pardon
 from omrfast.core.types import Origin, PathState, ProbeKind, Role, ServerState
@@ -18,6 +18,8 @@ from omrfast.core.types import Origin, PathState, ProbeKind, Role, ServerState
 _S = PathState
 _ASKED_IN = frozenset({_S.UNKNOWN, _S.UP, _S.DEGRADED, _S.FAILING, _S.PROBATION})
 _JUDGED_IN = frozenset({_S.UP, _S.DEGRADED, _S.PROBATION})
+HOST_MOST = 20.0
+"""A server whose ports fail is not judged for so long while its host is being asked."""
 _COMPARED_IN = frozenset({_S.UP, _S.DEGRADED, _S.PROBATION, _S.FAILING})
 
 
@@ -103,7 +105,13 @@ def _judge_server(server: ServerRecord, used: list[PathRecord], now: float) -> S
     if any(entry.failures < limits.FAILURES for entry in ports):
         return server
     since = min(entry.failed_since - entry.target.timeout for entry in ports)
-    reason = f"its host answers, its port does not, on any path: {ports[0].error}"
+    hosts = [e for r in used for e in entries(r, server.name) if e.answers and not is_service(e)]
+    if hosts and all(entry.answered_at <= since for entry in hosts):
+        if now - since < HOST_MOST:
+            return server if server.doubted_at >= since else replace(server, doubted_at=now)
+        hosts = []
+    who = "its host answers, its port does not" if hosts else "its port does not answer"
+    reason = f"{who}, on any path: {ports[0].error}"
     evidence = Evidence("service", 0.0, 1.0, since)
     return change(server, ServerState.FAILING, reason, now, evidence)
 

@@ -231,6 +231,11 @@ class PathRecord:
     """When a probe last left after a quiet time."""
     wakes: tuple[float, ...] = ()
     """How much longer than SRTT such probes took, seconds; the last few."""
+    served_at: float = NEVER
+    """Last arrival of a server's flow on any path, as of the last walk in which no handshake of
+    this path's that may be with a server was sent again: till then traffic speaks for servers."""
+    syns_again: int = 0
+    """SYNs sent again, as of the last walk."""
     settles_at: float = NEVER
     """A server has come back: till then its answers tell of its absence, not of the path."""
     fall: Fall | None = None
@@ -307,7 +312,12 @@ class ServerRecord:
     retransmitted: int = 0
     """Segments of its open flows that were sent again, as of the last walk."""
     doubted_at: float = NEVER
-    """When a walk last found that more was sent again, and that nothing had come of it."""
+    """When a walk last found that more was sent again, and that nothing had come of it; or when its
+    ports failed and its host had not been heard meanwhile."""
+    handshakes: int = 0
+    """Of its flows, those that had no answer yet as of the last walk."""
+    walked_at: float = NEVER
+    """That walk."""
     arrived_at: float = NEVER
     """Last arrival of any of its flows."""
     mute_since: float | None = None

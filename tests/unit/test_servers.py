@@ -11,7 +11,7 @@ from world import OTHER, PORT, SERVER, SimPath, World
 from omrfast.core.events import ServersChanged, Walked
 from omrfast.core.state import Evidence
 from omrfast.core.transitions import enter
-from omrfast.core.types import FlowSum, PathState, ServerState
+from omrfast.core.types import FlowSum, PathState, ServerState, Target
 
 
 def world() -> World:
@@ -247,3 +247,93 @@ def test_what_only_one_path_does_not_carry_is_that_path_s_loss() -> None:
     made.run(5.0)
     assert made.states("one", began)[-1] == "degraded"
     assert "degraded" not in made.states("two", began)
+
+
+# --- traffic with others --------------------------------------------------------------------------
+
+
+def with_strangers(*targets: Target) -> World:
+    """Both paths carry traffic, none of it with the server."""
+    made = World(
+        SimPath("one", gateway=True, upload=0.02, server="elsewhere"),
+        SimPath("two", rtt=0.080, gateway=True, upload=0.02, server="elsewhere"),
+        targets=targets,
+    )
+    made.run(20.0)
+    return made
+
+
+@pytest.mark.parametrize("targets", [(SERVER,), (SERVER, PORT)])
+def test_traffic_with_others_does_not_hide_that_a_path_reaches_no_server(
+    targets: tuple[Target, ...],
+) -> None:
+    made = with_strangers(*targets)
+    began = made.now
+    made.paths["one"].blocked = {"vps"}
+    made.run(60.0)
+    took = made.entered("one", "unreachable", began)
+    assert took is not None
+    assert took <= 12 + 3
+    assert made.states("two", began) == []
+    made.paths["one"].blocked = set()
+    made.run(30.0)
+    assert made.states("one", began)[-1] == "up"
+
+
+@pytest.mark.parametrize("targets", [(SERVER,), (SERVER, PORT)])
+def test_traffic_with_others_does_not_hide_that_a_server_is_dead(
+    targets: tuple[Target, ...],
+) -> None:
+    made = with_strangers(*targets)
+    began = made.now
+    made.hosts["vps"].dead = True
+    made.run(60.0)
+    took = made.entered("vps", "down", began)
+    assert took is not None
+    assert took <= 12 + 3
+    assert made.server_states("vps", began) == ["down"], "its host does not answer"
+    assert {*made.states("one", began), *made.states("two", began)} <= {"up"}
+
+
+def test_a_path_is_probed_as_if_idle_beside_traffic_with_others_only() -> None:
+    made = with_strangers(SERVER)
+    began = made.now
+    made.run(600.0)
+    for path in made.paths.values():
+        asked = sum(at > began and key == SERVER.key for at, key in path.asked)
+        assert 600 / 12 - 1 <= asked <= 600 / 8
+        path.server = "vps"
+    made.run(20.0)
+    began = made.now
+    made.run(60.0)
+    assert not any(at > began for path in made.paths.values() for at, _ in path.asked)
+
+
+def test_handshakes_without_an_answer_have_their_server_asked_at_once() -> None:
+    made = with_strangers(SERVER)
+    made.run(2.5)
+    made.tell(Walked({"203.0.113.10": FlowSum(open=1, arrived=made.now)}))
+    made.run(2.5)
+    made.hosts["vps"].dead = True
+    died = made.now
+    made.run(0.1)
+    made.tell(Walked({"203.0.113.10": FlowSum(open=1, handshakes=1)}))
+    assert not any(at > died for path in made.paths.values() for at, _ in path.asked)
+    path = made.paths["one"]
+    path.counters = replace(path.counters, syn_retransmissions=1)
+    made.run(0.3)
+    made.tell(Walked({"203.0.113.10": FlowSum(open=1, handshakes=1)}))
+    for path in made.paths.values():
+        assert any(at > died and key == SERVER.key for at, key in path.asked)
+    made.run(3.0)
+    assert made.entered("vps", "down", died) is not None
+
+
+def test_a_server_whose_port_fails_is_failing_only_if_its_host_answers() -> None:
+    made = World(SimPath("one", gateway=True), SimPath("two", gateway=True), targets=(SERVER, PORT))
+    made.run(20.0)
+    began = made.now
+    made.hosts["vps"].broken = True
+    made.run(60.0)
+    assert made.server_states("vps", began) == ["failing"]
+    assert made.decision("vps", "failing").reason.startswith("its host answers")
