@@ -123,9 +123,12 @@ def _held(record: PathRecord, others: tuple[PathRecord, ...], now: float) -> Ite
         yield "its services"
     elif record.state in _RETURNING and record.good_since is None:
         share = f"{faults.EXIT:.0%}"
-        yield f"RTT or jitter: good is below {share} of the limits, and no longer risen so much"
+        what = "RTT, its 99th percentile or jitter"
+        yield f"{what}: good is below {share} of the limits, and no longer risen so much"
     if record.state in _RETURNING and record.lossy:
         yield "it was lossy: enough must cross it without loss to show that it no longer is"
+    if damping.holds_tail(record, now):
+        yield "its 99th percentile was too slow, and too little crosses it to show what it is now"
 
 
 def _waits(record: PathRecord, now: float) -> Iterator[str]:
@@ -181,7 +184,10 @@ def _damping(record: PathRecord, now: float) -> Iterator[str]:
     quality = record.config.quality
     penalty = damping.penalty(record, now)
     needed = damping.recover_time(record, now)
-    if needed > quality.recover_after:
+    if damping.holds_tail(record, now):
+        times = "" if record.tails < 2 else f", {record.tails} times in a row"
+        yield f"{span(needed)} because its 99th percentile was too slow{times}"
+    elif needed > quality.recover_after:
         yield (
             f"{span(needed)} instead of {span(quality.recover_after)} because it was demoted "
             f"before: penalty {penalty:.1f}, halves every {span(quality.half_life)}"

@@ -128,17 +128,21 @@ def _can_ask(record: PathRecord) -> bool:
     return record.answers and probe_budget(record.config) is None
 
 
+def tail(record: PathRecord, now: float) -> float | None:
+    """The 99th percentile of the RTT; None: it is old, or of too few samples."""
+    known = record.model.tail
+    old = now - record.model.tail_at > TAIL_FRESH
+    return None if known is None or old or known.samples < TAIL_SAMPLES else known.p99
+
+
 def _p99(record: PathRecord, others: tuple[PathRecord, ...], now: float) -> Fault | None:
     most = record.config.quality.max_p99
-    model = record.model
-    tail = model.tail
-    if tail is None or now - model.tail_at > TAIL_FRESH or tail.samples < TAIL_SAMPLES:
+    p99 = tail(record, now)
+    if p99 is None or p99 <= most:
         return None
-    if tail.p99 <= most:
-        return None
-    own = now - model.load.delayed_at < TAIL_LOAD
-    words = f"99th percentile of the RTT {_ms(tail.p99)} > {_ms(most)}"
-    return Fault(Evidence("p99", tail.p99, most), words, own)
+    own = now - record.model.load.delayed_at < TAIL_LOAD
+    words = f"99th percentile of the RTT {_ms(p99)} > {_ms(most)}"
+    return Fault(Evidence("p99", p99, most), words, own)
 
 
 def _rise(record: PathRecord, others: tuple[PathRecord, ...], now: float) -> Fault | None:

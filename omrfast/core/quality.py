@@ -105,6 +105,8 @@ def _on_fault(
         reason += ", by our own load, and new connections wait"
         record = replace(record, bloated_at=now)
     record = enter(record, _S.DEGRADED, reason, now, evidence)
+    if fault.evidence.what == "p99":
+        record = damping.note_tail(record)
     return replace(record, lossy=fault.evidence.what == "loss", watches=0)
 
 
@@ -206,7 +208,7 @@ def _recover(record: PathRecord, others: tuple[PathRecord, ...], now: float) -> 
     evidence = Evidence("good", rtt, EXIT * record.config.quality.max_rtt, since)
     record = enter(record, _S.UP, f"good for {now - since:.1f} s", now, evidence)
     model = replace(record.model, losses=lossy.forget(losses), tail=None)
-    return replace(record, model=model, lossy=False)
+    return replace(record, model=model, lossy=False, tailed=False)
 
 
 def _begin(record: PathRecord, now: float) -> PathRecord:
@@ -221,11 +223,14 @@ def _begin(record: PathRecord, now: float) -> PathRecord:
 
 
 def _calm(record: PathRecord, others: tuple[PathRecord, ...], now: float) -> bool:
-    """Fresh samples say that the path is well within the limits of RTT and jitter.
+    """Fresh samples say that the path is well within the limits of RTT and jitter, and as far as
+    there are enough of them, so is their 99th percentile.
 
     Where nobody answers probes, a path without traffic has none: no bad sign must do.
     """
     quality = record.config.quality
+    if (faults.tail(record, now) or 0.0) > EXIT * quality.max_p99:
+        return False
     rtt = record.model.recent_rtt(now)
     if rtt is None:
         return not record.answers

@@ -180,6 +180,10 @@ class PathRecord:
     """Crossings and losses (model.losses) before good_since."""
     lossy: bool = False
     """Demoted for loss: it has to show that it no longer is."""
+    tailed: bool = False
+    """Demoted for its 99th percentile, which is not measured while others carry the traffic."""
+    tails: int = 0
+    """Such demotions in a row, each after less time up than it was held back for before."""
     watch_until: float = NEVER
     """Dense probes are wanted until then, to know soon whether it loses."""
     watch_rest_until: float = NEVER

@@ -370,6 +370,52 @@ def test_the_slowest_hundredth_counts_by_the_tails_of_walks() -> None:
     assert (decision.evidence.what, decision.evidence.measured) == ("p99", 1.4)
 
 
+def tails(world: RoughWorld, p99: list[float]) -> None:
+    """From now on every second what a walk finds, ``p99[0]``: enough only where traffic goes."""
+    carries = world.path_for_traffic().name == "one"
+    world.tell(Walked({}, {"one": RttTail(400 if carries else 20, p99[0])}))
+    world.at(1.0, lambda: tails(world, p99))
+
+
+def test_a_tail_that_is_bad_whenever_there_is_traffic_is_tried_ever_less_often() -> None:
+    world = two()
+    world.requests(0.1)
+    world.run(5.0)
+    began = world.now
+    p99 = [1.4]
+    tails(world, p99)
+    world.run(300.0)
+    first, second, third = (d.at for d in demotions(world, began))
+    assert second - first > 60.0
+    assert third - second > 120.0
+    p99[0] = 0.5
+    world.run(500.0)
+    assert world.state.path("one").state is PathState.UP
+    p99[0] = 1.4
+    world.run(5.0)
+    assert world.state.path("one").state is PathState.DEGRADED
+    p99[0] = 0.5
+    world.run(60.0)
+    assert world.state.path("one").state is PathState.UP, "after so long up it is the first time"
+
+
+def test_a_tail_that_is_measured_tells_when_it_is_good_again() -> None:
+    world = RoughWorld(RoughPath("one", rng=random.Random(1)))
+    world.run(3.0)
+    world.requests(0.1)
+    world.run(5.0)
+    p99 = [1.4]
+    tails(world, p99)
+    world.run(10.0)
+    assert world.state.path("one").state is PathState.DEGRADED
+    p99[0] = 0.9
+    world.run(100.0)
+    assert world.state.path("one").state is PathState.DEGRADED, "better, but not well within"
+    p99[0] = 0.7
+    world.run(RECOVER + 2.0)
+    assert world.state.path("one").state is PathState.UP
+
+
 def test_a_bad_path_with_no_better_one_stays_in_charge() -> None:
     world = RoughWorld(
         RoughPath("one", rng=random.Random(1)),
