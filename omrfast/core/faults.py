@@ -50,6 +50,8 @@ class Fault:
     """It may rest on a single late sample: bad ones have to be read at several moments."""
     moment: float | None = None
     """When the newest sample was read, if it is bad itself."""
+    probes: bool = False
+    """Nothing but lost probes shows it."""
 
 
 def loss_limit(config: PathConfig) -> float:
@@ -103,7 +105,7 @@ def _own(record: PathRecord, now: float) -> bool:
 def _loss(record: PathRecord, others: tuple[PathRecord, ...], now: float) -> Fault | None:
     limit = loss_limit(record.config)
     rounds = QUICK_ROUNDS * (record.model.srtt or 0.0)
-    window = min(QUICK_MOST, max(QUICK, rounds))
+    window = QUICK_MOST if record.gentle else min(QUICK_MOST, max(QUICK, rounds))
     share = shares.beyond(record.model.losses, now, window, limit, SURELY * limit)
     if share is not None and share.crossed < ENOUGH and _can_ask(record):
         share = None
@@ -114,7 +116,8 @@ def _loss(record: PathRecord, others: tuple[PathRecord, ...], now: float) -> Fau
     if _unheeded(record, others, now):
         return None
     words = f"loss {share.ratio:.1%} > {limit:.1%} ({share.lost} of {share.crossed})"
-    return Fault(Evidence("loss", share.ratio, limit, share.since), words)
+    evidence = Evidence("loss", share.ratio, limit, share.since)
+    return Fault(evidence, words, probes=share.probes)
 
 
 def _unheeded(record: PathRecord, others: tuple[PathRecord, ...], now: float) -> bool:
@@ -125,7 +128,7 @@ def _unheeded(record: PathRecord, others: tuple[PathRecord, ...], now: float) ->
 
 
 def _can_ask(record: PathRecord) -> bool:
-    return record.answers and probe_budget(record.config) is None
+    return record.answers and not record.gentle and probe_budget(record.config) is None
 
 
 def tail(record: PathRecord, now: float) -> float | None:

@@ -75,8 +75,9 @@ SPREAD = 0.2
 WATCH_PROBE = 0.25
 """Between probes while a path is degraded or in probation."""
 WATCH_PROBE_SLOW = 1.0
-LOSS_PROBE = 0.01
-"""While losses that have just begun are to be counted (PathRecord.watch_until)."""
+LOSS_PROBES = (0.01, 0.07)
+"""While losses that have just begun are to be counted (PathRecord.watch_until); the slower ones for
+whoever does not answer the denser ones (PathRecord.gentle)."""
 DOWN_PROBE = 0.5
 DOWN_PROBE_SLOW = 2.0
 SERVICE_PROBE = 30.0

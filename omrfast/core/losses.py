@@ -291,3 +291,16 @@ def forget(losses: Losses) -> Losses:
         probes=0,
         probes_lost=0,
     )
+
+
+def forget_probes(losses: Losses) -> Losses:
+    """What became of them says nothing about the path."""
+    return replace(
+        losses,
+        fine=tuple(replace(step, probes=0, probes_lost=0) for step in losses.fine),
+        coarse=tuple(replace(step, probes=0, probes_lost=0) for step in losses.coarse),
+        asked=(),
+        missed=(),
+        probes=0,
+        probes_lost=0,
+    )

@@ -27,7 +27,7 @@ def interval(record: PathRecord, cost: int, now: float) -> float:
     """Seconds between two of the path's own probes of so many bytes."""
     lasts_long = now - record.since > limits.SLOW_AFTER
     if is_watched(record, now):
-        return limits.LOSS_PROBE
+        return limits.LOSS_PROBES[record.gentle]
     if record.sober in GIVEN_UP:
         wanted = limits.DOWN_PROBE_SLOW if lasts_long else limits.DOWN_PROBE
         return budget.stretch(record, wanted, cost, now)

@@ -17,7 +17,7 @@ from omrfast.core.config import Quality, probe_budget
 from omrfast.core.faults import EXIT, Fault
 from omrfast.core.model import PathModel
 from omrfast.core.replacing import replace
-from omrfast.core.state import Evidence, PathRecord
+from omrfast.core.state import NEVER, Evidence, PathRecord
 from omrfast.core.transitions import enter
 from omrfast.core.types import PathState
 
@@ -35,11 +35,12 @@ BLOAT_FLOWS = 3
 the path meanwhile, whose handshakes waited in it, although another path is better."""
 BLOAT_AGAIN = 600.0
 """But the queue is there again as soon as the path is: no second time in so many seconds."""
-WATCH = 1.5
+WATCHES = (1.5, 6.0)
 WATCH_LOOK = 0.6
 WATCH_MOST = 100
-"""The first losses of WATCH_LOOK seconds call for dense probes for WATCH seconds, to know at once
-whether there are more; not where traffic itself crosses the path more than WATCH_MOST times."""
+"""The first losses of WATCH_LOOK seconds call for dense probes, for so many seconds by their pace
+(PathRecord.gentle), to know at once whether there are more; not where traffic itself crosses the
+path more than WATCH_MOST times."""
 WATCH_REST = 8.0
 WATCH_REST_DOUBLINGS = 3
 WATCH_FORGET = 120.0
@@ -52,10 +53,15 @@ WATCH_ODDS = 0.01
 less often than that."""
 WATCH_ON = 0.8
 """Or it goes on, with losses at this share of the limit."""
+GENTLE_FORGET = 600.0
+"""Whoever answers so many probes a second at most makes a good path look lossy. If only dense ones
+are lost, those that follow at a slower pace decide, and for so long all begin with that pace."""
 EXAM_AFTER = 1.0
-EXAM = 2.0
+EXAMS = (2.0, 4.0)
 EXAM_REST = 2.0
-"""A lossy path that has lost nothing for a while is asked densely for EXAM seconds."""
+EXAM_PACES = (0, 1, 0, 0)
+"""A lossy path that has lost nothing for a while is asked densely, for so many seconds by the pace,
+which changes from one to the next: the densest tells soonest, but not everybody stands it."""
 
 
 def badness(model: PathModel, quality: Quality, now: float) -> float:
@@ -67,7 +73,11 @@ def badness(model: PathModel, quality: Quality, now: float) -> float:
 def judge(record: PathRecord, others: Iterable[PathRecord], now: float) -> PathRecord:
     """The record, in another state if its quality says so; ``others`` are the other paths."""
     others = tuple(others)
+    if record.gentle and record.state is _S.UP and now >= record.gentle_until:
+        record = replace(record, gentle=0)
     fault = faults.find(record, others, now)
+    if fault is not None and fault.probes and _is_dense(record, now):
+        return _more_gently(record, now)
     if fault is not None:
         return _on_fault(record, fault, others, now)
     record = replace(record, bad_since=None, bad_moments=())
@@ -107,7 +117,7 @@ def _on_fault(
     record = enter(record, _S.DEGRADED, reason, now, evidence)
     if fault.evidence.what == "p99":
         record = damping.note_tail(record)
-    return replace(record, lossy=fault.evidence.what == "loss", watches=0)
+    return replace(record, lossy=fault.evidence.what == "loss", watches=0, gentle=0)
 
 
 def _note(record: PathRecord, fault: Fault) -> PathRecord:
@@ -169,12 +179,34 @@ def ask_in_place_of_traffic(record: PathRecord, now: float) -> PathRecord:
 def _densely(record: PathRecord, now: float) -> PathRecord:
     watches = 0 if now - record.watch_until > WATCH_FORGET else record.watches
     rest = WATCH_REST * 2 ** min(watches, WATCH_REST_DOUBLINGS)
+    until = now + WATCHES[record.gentle]
     return replace(
         record,
-        watch_until=now + WATCH,
-        watch_rest_until=now + WATCH + rest,
+        watch_until=until,
+        watch_rest_until=until + rest,
         watches=watches + 1,
         next_probe=now,
+    )
+
+
+def _is_dense(record: PathRecord, now: float) -> bool:
+    """Losses of late may be those of probes that were too dense for whoever was asked."""
+    return record.state is _S.UP and not record.gentle and now - record.watch_until < lossy.MEMORY
+
+
+def _more_gently(record: PathRecord, now: float) -> PathRecord:
+    """Dense probes that were lost count for nothing, slower ones will show."""
+    until = now + WATCHES[1]
+    return replace(
+        record,
+        model=replace(record.model, losses=lossy.forget_probes(record.model.losses)),
+        bad_since=None,
+        bad_moments=(),
+        gentle=1,
+        gentle_until=now + GENTLE_FORGET,
+        watch_until=until,
+        watch_rest_until=until + WATCH_REST,
+        next_probe=now + 2 * limits.LOSS_PROBES[1],
     )
 
 
@@ -206,9 +238,12 @@ def _recover(record: PathRecord, others: tuple[PathRecord, ...], now: float) -> 
         return _admit(record, now - since, needed)
     rtt = record.model.recent_rtt(now)
     evidence = Evidence("good", rtt, EXIT * record.config.quality.max_rtt, since)
+    soon = now - record.since < limits.SLOW_AFTER
+    until = now + GENTLE_FORGET if soon and record.gentle else NEVER
     record = enter(record, _S.UP, f"good for {now - since:.1f} s", now, evidence)
     model = replace(record.model, losses=lossy.forget(losses), tail=None)
-    return replace(record, model=model, lossy=False, tailed=False)
+    record = replace(record, model=model, lossy=False, tailed=False)
+    return replace(record, watches=0, gentle_until=until)
 
 
 def _begin(record: PathRecord, now: float) -> PathRecord:
@@ -246,8 +281,15 @@ def _examine(record: PathRecord, now: float) -> PathRecord:
         return record
     if probe_budget(record.config) is not None:
         return record
-    end = now + EXAM
-    return replace(record, watch_until=end, watch_rest_until=end + EXAM_REST, next_probe=now)
+    gentle = EXAM_PACES[record.watches % len(EXAM_PACES)]
+    return replace(
+        record,
+        watch_until=now + EXAMS[gentle],
+        watch_rest_until=now + EXAMS[0] + EXAM_REST,
+        watches=record.watches + 1,
+        gentle=gentle,
+        next_probe=now,
+    )
 
 
 def _admit(record: PathRecord, good_for: float, needed: float) -> PathRecord:

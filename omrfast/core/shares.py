@@ -38,6 +38,8 @@ class Share:
     crossed: int
     since: float
     """When the first of the losses was noticed, to within STEP."""
+    probes: bool = False
+    """Probes alone were lost, as far as is known."""
 
     @property
     def ratio(self) -> float:
@@ -54,11 +56,12 @@ def _shares(steps: list[Step], since: float) -> tuple[tuple[Share, list[float]],
         [(s.out_lost, s.out, s.at) for s in steps],
         [(s.into_lost, s.into, s.at) for s in steps],
     )
+    probes = sum(s.out_lost + s.into_lost for s in steps) <= 0
     result = []
     for rows in columns:
         lost = max(0, sum(row[0] for row in rows))
         first = min((row[2] - STEP for row in rows if row[0] > 0), default=since)
-        share = Share(lost, sum(row[1] for row in rows), first)
+        share = Share(lost, sum(row[1] for row in rows), first, probes)
         result.append((share, [row[0] / max(1, row[1]) for row in rows]))
     return tuple(result)
 

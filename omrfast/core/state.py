@@ -188,7 +188,12 @@ class PathRecord:
     """Dense probes are wanted until then, to know soon whether it loses."""
     watch_rest_until: float = NEVER
     watches: int = 0
-    """No more of them for small reasons before then; how many there were in a row for nothing."""
+    """No more of them for small reasons before then; how many there were in a row for nothing, or
+    without proof that it no longer loses."""
+    gentle: int = 0
+    """Which of LOSS_PROBES they are: whoever is asked may not answer denser ones."""
+    gentle_until: float = NEVER
+    """So long, while it is up."""
     admitted: bool = False
     """On probation: has answered for long enough to come back as backup."""
     answers: bool = False

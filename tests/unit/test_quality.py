@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 from rough import RoughPath, RoughWorld
+from world import SimPath
 
 from omrfast.core.config import Quality
 from omrfast.core.events import Walked
@@ -221,6 +222,73 @@ def test_a_short_outage_is_no_loss_rate() -> None:
         rough(world).loss = 0.0
         world.run(10.0)
     assert set(world.states("one", began)) <= {"up"}
+
+
+class LimitedWorld(RoughWorld):
+    """Whoever is probed answers so many a second, and somewhat more at once after a rest."""
+
+    rate = 20.0
+    depth = 20.0
+    left = 0.0
+    left_at = 0.0
+    loses_next = False
+
+    def _probe(self, path: SimPath, key: str) -> None:
+        self.left = min(self.depth, self.left + (self.now - self.left_at) * self.rate)
+        self.left_at = self.now
+        answers = self.left >= 1 and not (self.loses_next and path.name == "one")
+        if answers:
+            self.left -= 1
+            super()._probe(path, key)
+            return
+        self.loses_next = False
+        path.probes += 1
+        self._leave(path, asks=False)
+
+
+@pytest.mark.parametrize(("rate", "depth"), [(20, 20), (50, 50), (20, 2)])
+def test_who_answers_few_probes_makes_no_path_lossy(rate: float, depth: float) -> None:
+    world = LimitedWorld(
+        RoughPath("one", rng=random.Random(1)), RoughPath("two", rtt=0.080, rng=random.Random(2))
+    )
+    world.rate, world.depth = rate, depth
+    world.run(60.0)
+    began, probes = world.now, world.paths["one"].probes
+    for _ in range(4):
+        world.loses_next = True
+        world.run(100.0)
+    assert set(world.states("one", began)) <= {"up", "suspect"}
+    assert world.paths["one"].probes - probes < 600
+
+
+def test_a_path_that_is_taken_for_lossy_for_that_comes_back() -> None:
+    world = LimitedWorld(
+        RoughPath("one", rng=random.Random(1)), RoughPath("two", rtt=0.080, rng=random.Random(2))
+    )
+    world.requests(0.3)
+    world.run(60.0)
+    began, probes = world.now, world.paths["one"].probes
+    rough(world).loss = 0.01
+    world.run(400.0)
+    assert len(demotions(world, began)) <= 1
+    assert world.state.path("one").state is PathState.UP
+    assert world.paths["one"].probes - probes < 1500
+
+
+def test_a_path_without_traffic_that_loses_is_found_out_by_slower_probes_too() -> None:
+    took = []
+    for seed in range(6):
+        world = two(seed)
+        world.run(20.0)
+        rough(world).loss = 0.1
+        began = world.now
+        while not world.state.path("one").model.losses.lost_at > began:
+            world.run(0.5)
+        noticed = world.now
+        world.run(60.0)
+        entered = world.entered("one", "degraded", noticed)
+        took.append(60.0 if entered is None else entered)
+    assert sorted(took)[3] < 6.0
 
 
 # --- our own load -------------------------------------------------------------------------------
