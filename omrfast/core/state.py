@@ -361,7 +361,7 @@ class CoreState:
     quorum: float = 0.5
     """Share of the weights of a path's services that must work for the path to work."""
     trouble: str | None = None
-    """Local trouble: every path went silent at once; None: there is none."""
+    """Local trouble: every path that was alive went at once; None: there is none."""
     trouble_since: float = 0.0
     front: Front | None = None
     """None: no path is bad."""

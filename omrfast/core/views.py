@@ -198,7 +198,7 @@ class ServerView:
 
 @dataclass(frozen=True, slots=True)
 class TroubleView:
-    """Local trouble: every path went silent at once."""
+    """Local trouble: every path that was alive went at once."""
 
     reason: str
     since_s: float

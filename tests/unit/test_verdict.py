@@ -262,6 +262,42 @@ def test_everything_at_once_is_local_trouble() -> None:
     assert [r.state for r in world.state.paths] == ["up", "up"]
 
 
+def test_links_that_are_lost_at_once_are_local_trouble() -> None:
+    world = two(upload=0.020)
+    for name in world.paths:
+        world.link(name, up=False)
+    world.run(1.0)
+    assert world.state.trouble == "all 2 paths lost their link within 0 ms: local trouble"
+    assert all("all 2 paths lost their link" in r.reason for r in world.state.paths)
+    world.link("two", up=True)
+    world.run(3.0)
+    assert world.state.trouble is None
+    world.run(30.0)
+    world.link("two", up=False)
+    world.run(3.0)
+    assert world.state.trouble is None, "one after the other"
+
+
+def test_one_that_was_dead_before_does_not_hide_local_trouble() -> None:
+    world = World(
+        SimPath("one", upload=0.020, gateway=True),
+        SimPath("two", rtt=0.080, upload=0.020, gateway=True),
+        SimPath("three", rtt=0.060, gateway=True),
+    )
+    world.run(5.0)
+    world.paths["three"].dead = True
+    world.run(60.0)
+    assert world.state.trouble is None
+    world.paths["one"].dead = world.paths["two"].dead = True
+    world.run(3.0)
+    assert world.state.trouble is not None
+    assert world.state.trouble.startswith("the last 2 of 3 paths went silent within")
+    assert "the last 2" not in world.state.path("three").reason
+    world.paths["two"].dead = False
+    world.run(5.0)
+    assert world.state.trouble is None
+
+
 def test_an_idle_alternative_that_is_dead_is_found_out_with_the_first() -> None:
     world = two(upload=0.020)
     world.paths["two"].dead = True
