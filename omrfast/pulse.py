@@ -119,10 +119,11 @@ class Pulse:
         self._recorder.asked(now, outcome.probes)
         for order in outcome.probes:
             self._ask(order)
-        fresh = isinstance(event, Tick)
-        self._watch = outcome.watch if fresh else watch.goes_on(self._watch, outcome.watch)
+        before, self._watch, wake_at = self._watch, outcome.watch, outcome.wake_at
+        if not isinstance(event, Tick):
+            self._watch, wake_at = watch.goes_on(before, outcome.watch, wake_at)
         self._judged(outcome, dict(outcome.wishes))
-        self._wake_at(max(outcome.wake_at, now + SHORTEST_WAIT))
+        self._wake_at(max(wake_at, now + SHORTEST_WAIT))
 
     def _wake_at(self, at: float) -> None:
         if self._handle is not None:

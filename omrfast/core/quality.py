@@ -190,7 +190,10 @@ def _densely(record: PathRecord, now: float) -> PathRecord:
 
 
 def _is_dense(record: PathRecord, now: float) -> bool:
-    """Losses of late may be those of probes that were too dense for whoever was asked."""
+    """Losses of late may be those of probes that were too dense for whoever was asked. Beside
+    traffic that would be harmed a moment is dear, and an examination soon brings the path back."""
+    if now - max(record.tcp_at, record.model.traffic_at) < WATCHES[0]:
+        return False
     return record.state is _S.UP and not record.gentle and now - record.watch_until < lossy.MEMORY
 
 

@@ -43,11 +43,12 @@ class Watch:
     """Those that are listened to, and those whose any arrival tells."""
 
 
-def goes_on(before: Watch, after: Watch) -> Watch:
-    """The watch after a step that took no counters in: what looks have met since the last tick
-    stays."""
+def goes_on(before: Watch, after: Watch, wake_at: float) -> tuple[Watch, float]:
+    """The watch after a step that took no counters in, and when the next look is due: what looks
+    have met since the last tick stays."""
     known = {path.name: path for path in before.paths}
-    return replace(after, paths=tuple(_kept(known.get(p.name), p) for p in after.paths))
+    paths = tuple(_kept(known.get(path.name), path) for path in after.paths)
+    return replace(after, paths=paths), min((wake_at, *map(silent_at, paths)))
 
 
 def _kept(before: Watched | None, after: Watched) -> Watched:

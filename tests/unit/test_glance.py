@@ -123,7 +123,8 @@ def test_looks_are_told_by_the_next_tick() -> None:
     counters = replace(counters, last_rx=10.09, rx_packets=3, tx_segments=2)
     looked = look(watch, {"one": counters.glimpse}, 10.1)
     assert looked is not None
-    watch = goes_on(looked[0], Watch(13.0, (path,)))
+    watch, again = goes_on(looked[0], Watch(13.0, (path,)), 11.0)
+    assert again == pytest.approx(10.59), "what the look has heard counts"
     told = with_looks(watch, {"one": counters, "two": PathCounters()})
     assert told["one"].looks == ((10.08, 10.0, 0, 0, 0, 7), (10.1, 10.09, 3, 0, 2, 7))
     assert told["two"] == PathCounters()
@@ -221,7 +222,7 @@ def overlooks(monkeypatch: pytest.MonkeyPatch) -> list[float]:
             event = Tick(with_looks(watch, event.counters))
         outcome = step(state, event, now)
         if not isinstance(event, Tick):
-            outcome = replace(outcome, watch=goes_on(watch, outcome.watch))
+            outcome = replace(outcome, watch=goes_on(watch, outcome.watch, outcome.wake_at)[0])
         last[:] = [outcome]
         return outcome
 

@@ -406,12 +406,13 @@ class World:
     def _step(self, event: Event) -> None:
         outcome: Outcome = policy.step(self.state, event, self.now)
         self.state = outcome.state
-        fresh = isinstance(event, Tick)
-        self.watch = outcome.watch if fresh else goes_on(self.watch, outcome.watch)
+        before, self.watch, wake_at = self.watch, outcome.watch, outcome.wake_at
+        if not isinstance(event, Tick):
+            self.watch, wake_at = goes_on(before, outcome.watch, wake_at)
         self.wishes = dict(outcome.wishes)
         self.decisions += outcome.decisions
         self.aborted += outcome.aborts
-        self.wake_at = max(outcome.wake_at, self.now + 0.001)
+        self.wake_at = max(wake_at, self.now + 0.001)
         for order in outcome.probes:
             self._probe(self.paths[order.path], order.target)
 
