@@ -61,6 +61,10 @@ class Web:
             self.path.rtt = self.base
 
 
+OWED = 3 * 3 * 72
+"""Bytes of a burst: three times as many as there are to ask. What can't wait may be owed."""
+
+
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_an_hour_of_web_traffic_takes_no_path_away(seed: int) -> None:
@@ -74,7 +78,8 @@ def test_an_hour_of_web_traffic_takes_no_path_away(seed: int) -> None:
     assert web.pages > 200
     assert [d for d in world.decisions if d.path and d.state in STALL] == []
     backup = world.state.path("two").probe_bytes
-    assert backup <= BACKUP_PROBE_BUDGET * (budget.START + budget.RATE * HOUR / budget.MONTH)
+    saved = BACKUP_PROBE_BUDGET * (budget.START + budget.RATE * HOUR / budget.MONTH)
+    assert backup <= saved + OWED
     alarms = sum(d.state == "suspect" for d in world.decisions)
     assert world.paths["one"].probes <= HOUR / 8 + 30 + 7 * alarms
 
