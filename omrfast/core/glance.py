@@ -17,8 +17,9 @@ from omrfast.core.watch import Watch, Watched, silent_at
 
 _S = PathState
 
-LEISURE = 0.1
-"""Seconds from the first look after a tick to the next tick, at most."""
+LEISURE = 0.2
+"""Seconds from the first look after a tick to the next tick, at most; where looks are rarer than
+that, each is a tick."""
 
 
 def watch(state: CoreState, now: float) -> tuple[Watch, float]:
@@ -29,7 +30,10 @@ def watch(state: CoreState, now: float) -> tuple[Watch, float]:
     paths = tuple(map(_watched, heeded))
     latest = min((record.model.at for record in state.paths), default=now) + limits.BUSY
     wake_at = min((due, latest, *map(silent_at, paths)))
-    return Watch(min(wake_at + LEISURE, due) if settled else NEVER, paths), wake_at
+    if not settled:
+        return Watch(NEVER, paths), wake_at
+    at_leisure = wake_at < now + LEISURE
+    return Watch(min(wake_at + LEISURE, due) if at_leisure else wake_at, paths), wake_at
 
 
 def _unsettled(record: PathRecord) -> bool:

@@ -56,13 +56,13 @@ def ticks(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return found
 
 
-def test_calm_traffic_is_judged_ten_times_a_second(ticks: list[float]) -> None:
+def test_calm_traffic_is_judged_a_few_times_a_second(ticks: list[float]) -> None:
     world = busy()
     ticks.clear()
     world.looks = 0
     world.run(10.0)
     assert world.looks > 200, "they are frequent"
-    assert len(ticks) < 120
+    assert 30 < len(ticks) < 70
     pauses = [after - before for before, after in pairwise(ticks)]
     assert max(pauses) <= 2 * glance.LEISURE + 1e-6, "and nothing waits for long"
 
@@ -162,17 +162,16 @@ def found_at_once(decisions: list[Decision]) -> list[tuple[str, str, float]]:
     return [(d.path, str(d.state), d.at) for d in decisions if d.state in AT_ONCE]
 
 
-def deadly(decisions: list[Decision]) -> list[tuple[str, str, float]]:
-    """The deaths, at the moment of the suspicion that led to each: its proof, in a replay, rests on
-    probes that were recorded at moments of their own (and those that were not leave suspicions
-    without an answer, so that there may be more deaths)."""
+def deadly(decisions: list[Decision]) -> list[tuple[str, float]]:
+    """Paths that died, and when each was suspected of it. Its proof, in a replay, rests on probes
+    that were recorded at moments of their own."""
     suspected: dict[str, float] = {}
     result = []
     for path, state, at in found_at_once(decisions):
         if state == _S.SUSPECT:
             suspected[path] = at
-        else:
-            result.append((path, state, suspected.pop(path, at)))
+        elif path in suspected:
+            result.append((path, suspected.pop(path)))
     return result
 
 
@@ -235,8 +234,9 @@ def test_recorded_silence_is_found_at_the_same_instant(
     case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (segment,) = read(file_of(case)).segments
-    every = deadly(list(replay(segment)))
+    died = deadly(list(replay(segment)))
     spared = overlooks(monkeypatch)
-    found = deadly(list(replay(segment)))
+    found = found_at_once(list(replay(segment)))
     assert spared
-    assert all(any(alike([one], [other]) for one in found) for other in every)
+    for path, at in died:
+        assert any(p == path and s == _S.SUSPECT and abs(t - at) < ALLOWED for p, s, t in found), at
