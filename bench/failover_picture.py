@@ -55,7 +55,7 @@ def stalls(cases: Mapping[str, Mapping[str, Any]]) -> list[Group]:
             if kind == "small":
                 share = failover_stalls.SMALL_RATIO * median(values[WITHOUT])
                 most = min(failover_stalls.SMALL_MOST * 1e3, share)
-            label = f"{kind} {way}\n2nd {role}" + ("\ntuned" if more else "")
+            label = f"{kind}\n{way}\n2nd\n{role}" + ("\ntuned" if more else "")
             groups.append(Group(label, values, most))
     return groups
 
