@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from omrfast.core import choosing
+from omrfast.core import choosing, limits
 from omrfast.core.asking import heard_beyond
 from omrfast.core.choosing import subject
 from omrfast.core.replacing import replace
@@ -110,6 +110,8 @@ def _judge_path(state: CoreState, record: PathRecord, now: float) -> PathRecord:
     if not about or any(name not in known[n].unreachable_on for n in about):
         return record
     since = min(e.waiting_since for e in about.values() if e.waiting_since is not None)
+    if record.heard < since + limits.answer_limit(record.model):
+        return record  # nothing has come since an answer was due: the path may be silent
     if record.tcp_at > since and any(_may_speak(known[n], since) for n in about):
         return record
     evidence = Evidence("answers", now - since, sign_at=since)
