@@ -35,8 +35,6 @@ RADIO_PAUSE = 0.09 + JIFFY
 """As radios make them; no death of a stream of ours, wherever in its spacing the pause begins."""
 PROOF_LEAST = 0.04
 DRAINED_SLACK = 0.015
-BEHIND_ARRIVALS = 2.0
-"""Where packets arrive all the while, answers may queue with them: so many times as long."""
 PROOF_UNANSWERING = 1.0
 """Proof by silence alone, where no target ever answered a probe."""
 CALM_MOST = 2.0

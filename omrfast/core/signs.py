@@ -91,7 +91,7 @@ def _answers_limit(record: PathRecord) -> float:
 def _wave(record: PathRecord, seen: float) -> Sign | None:
     """What leaves is lost while things still arrive: data without an answer of its own."""
     limit = limits.wave_limit(record.model)
-    since = record.unsampled_at
+    since = _unsampled_since(record)
     if record.excused or record.unsampled < limits.WAVE or seen - since <= limit:
         return None
     return Sign("data unacknowledged", seen - since, limit, since, needs_answer=True)
@@ -130,10 +130,15 @@ def allowance(record: PathRecord) -> Allowance:
     return Allowance(answers, arrivals, _samples_due(record), calm_until)
 
 
+def _unsampled_since(record: PathRecord) -> float:
+    """While nothing arrived nothing was answered either: that is silence, not loss one way."""
+    return max(record.unsampled_at, record.model.arrivals.since)
+
+
 def _samples_due(record: PathRecord) -> float:
     if record.excused or not record.unsampled:
         return _NEVER
-    due = record.unsampled_at + limits.wave_limit(record.model)
+    due = _unsampled_since(record) + limits.wave_limit(record.model)
     over = record.unsampled < limits.WAVE and due <= record.model.at
     return _NEVER if over else due
 

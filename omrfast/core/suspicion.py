@@ -29,8 +29,6 @@ def suspect(record: PathRecord, sign: Sign, now: float) -> PathRecord:
     probes = limits.burst_size(record.model)
     if probes > limits.PROBES_PER_BURST:
         proof += (probes - 1) * limits.burst_spacing(record.model)
-    if sign.needs_answer:
-        proof *= limits.BEHIND_ARRIVALS
     sparing = budget.is_saving(record, now)
     if sparing:
         proof += limits.answer_limit(record.model)

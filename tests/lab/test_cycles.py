@@ -6,7 +6,6 @@ from __future__ import annotations
 import subprocess
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -41,16 +40,6 @@ def uplinks(lab: Lab) -> dict[int, set[str]]:
     return found
 
 
-def wait_given_up(agent: Agent, path: str) -> None:
-    """Until it is dead; unreachable, where a last packet came just after a probe had left."""
-
-    def reached(status: dict[str, Any]) -> bool:
-        states = {p["name"]: p["state"] for p in status["paths"]}
-        return states[path] in ("down", "unreachable")
-
-    agent.wait_for(reached, 30.0, f"{path} given up")
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_twenty_outages_leave_every_connection_with_both_uplinks(lab: Lab, router: Router) -> None:
@@ -69,7 +58,7 @@ def test_twenty_outages_leave_every_connection_with_both_uplinks(lab: Lab, route
             for cycle in range(CYCLES):
                 name = "wan2" if cycle % 4 == 3 else "wan1"
                 lab.links[name].change(blackhole=True)
-                wait_given_up(agent, name)
+                agent.wait_state(name, "down")
                 eventually(lambda: len(router.endpoints()) == 1, "endpoint removed")
                 lab.links[name].change(blackhole=False)
                 agent.wait_state(name, "up")
@@ -104,7 +93,7 @@ def test_a_former_initial_subflow_finds_room() -> None:
             with Stream(lab, STREAMS[0]):
                 eventually(lambda: list(uplinks(lab).values()) == [everywhere], "all in use")
                 lab.links["wan1"].change(blackhole=True)
-                wait_given_up(agent, "wan1")
+                agent.wait_state("wan1", "down")
                 eventually(lambda: list(uplinks(lab).values()) != [everywhere], "closed")
                 lab.links["wan1"].change(blackhole=False)
                 agent.wait_state("wan1", "up")
@@ -133,7 +122,7 @@ def test_an_initial_subflow_without_endpoint_comes_back_too(lab: Lab, router: Ro
             eventually(lambda: list(uplinks(lab).values()) == [BOTH], "both uplinks in use")
             assert list(router.endpoints()) == ["10.2.0.2"]
             lab.links["wan1"].change(blackhole=True)
-            wait_given_up(agent, "wan1")
+            agent.wait_state("wan1", "down")
             eventually(lambda: list(uplinks(lab).values()) == [{"10.2.0.2"}], "closed")
             lab.links["wan1"].change(blackhole=False)
             agent.wait_state("wan1", "up")

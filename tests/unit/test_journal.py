@@ -115,8 +115,10 @@ def test_a_decision_brings_what_led_to_it_and_what_came_after(tmp_path: Path) ->
     assert dead_at - 30.1 <= segment.begun <= dead_at - 20
     down = next(d for d in segment.decisions if d.path == "wan1" and d.state == "down")
     assert down.at + AFTER - 1 <= segment.ended <= down.at + AFTER
-    ticks = [at for at, item in segment.inputs if isinstance(item, Tick)]
-    assert sum(dead_at - 20 < at < dead_at for at in ticks) > 50, "what led to it"
+    ticks = [(at, item) for at, item in segment.inputs if isinstance(item, Tick)]
+    looks = {look[0] for _, tick in ticks for path in tick.counters.values() for look in path.looks}
+    read_at = looks | {at for at, _ in ticks}
+    assert sum(dead_at - 20 < at < dead_at for at in read_at) > 100, "what led to it"
     assert told(segment.decisions)[-1] == replace(down, before=told(segment.decisions)[-1].before)
 
 

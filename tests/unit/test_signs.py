@@ -29,7 +29,7 @@ def test_what_leaves_is_lost_while_things_arrive() -> None:
     world.run(2.0)
     took = world.entered("one", "down", at)
     assert took is not None
-    assert took <= 0.350
+    assert took <= 0.300
     assert "data unacknowledged" in world.decision("one", "down").reason
     assert world.states("two", at) == []
 
