@@ -7,6 +7,8 @@ import pytest
 from world import SimPath, World
 
 from omrfast.core.config import Quality
+from omrfast.core.replacing import replace
+from omrfast.core.signs import silence
 from omrfast.core.types import PathState
 
 QUICK = Quality(recover_after=2.0)
@@ -87,3 +89,16 @@ def test_a_path_that_wakes_quickly_is_known_to() -> None:
     took = world.entered("one", "down", asked)
     assert took is not None
     assert took <= 0.200
+
+
+def test_a_standstill_is_no_part_of_what_is_lost_while_things_arrive() -> None:
+    world = two(download=0.010)
+    world.run(3.0)
+    record = world.state.path("one")
+    unsampled = replace(record, unsampled=5, unsampled_at=world.now - 2.0)
+    lost = silence(unsampled, world.now)
+    assert lost is not None
+    assert "data unacknowledged" in lost.words
+    resumed = replace(record.model.arrivals, since=world.now - 0.05)
+    model = replace(record.model, arrivals=resumed)
+    assert silence(replace(unsampled, model=model), world.now) is None
