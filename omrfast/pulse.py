@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 from omrfast.core import policy, watch
 from omrfast.core.config import PathConfig
-from omrfast.core.events import Event, Tick
+from omrfast.core.events import Event, ProbesLate, Tick
 from omrfast.core.outcome import Decision, Outcome, ProbeOrder, Wish
 from omrfast.core.state import NEVER, CoreState, PathRecord
 from omrfast.core.types import Glimpse, PathCounters
@@ -20,6 +20,8 @@ from omrfast.store.journal import Recorder
 log = logging.getLogger(__name__)
 
 SHORTEST_WAIT = 0.004
+LATE = 0.003
+"""Seconds from a step to its probes that the core has to know of."""
 FAILURES_ENDURED = 10
 RETRY = 0.2
 
@@ -119,11 +121,15 @@ class Pulse:
         self._recorder.asked(now, outcome.probes)
         for order in outcome.probes:
             self._ask(order)
+        left_at = self._loop.time()
         before, self._watch, wake_at = self._watch, outcome.watch, outcome.wake_at
         if not isinstance(event, Tick):
             self._watch, wake_at = watch.goes_on(before, outcome.watch, wake_at)
         self._judged(outcome, dict(outcome.wishes))
         self._wake_at(max(wake_at, now + SHORTEST_WAIT))
+        if outcome.probes and left_at - now > LATE:
+            names = dict.fromkeys(order.path for order in outcome.probes)
+            self.take(ProbesLate(tuple(names), now, left_at))
 
     def _wake_at(self, at: float) -> None:
         if self._handle is not None:

@@ -59,6 +59,15 @@ class OverrideChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class ProbesLate:
+    """Probes left that much later than they were ordered: this machine had other things to do."""
+
+    paths: tuple[str, ...]
+    ordered_at: float
+    left_at: float
+
+
+@dataclass(frozen=True, slots=True)
 class ProbeReply:
     path: str
     target: str
@@ -102,6 +111,7 @@ class LinkChanged:
 Event = (
     Tick
     | Walked
+    | ProbesLate
     | ProbeReply
     | ProbeFailed
     | PathProof

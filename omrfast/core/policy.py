@@ -38,6 +38,7 @@ from omrfast.core.events import (
     PathProof,
     ProbeFailed,
     ProbeReply,
+    ProbesLate,
     ServersChanged,
     TargetsChanged,
     Tick,
@@ -120,6 +121,12 @@ def _take(state: CoreState, event: Event, now: float) -> CoreState:
             return servers.on_walk(replace(state, paths=tuple(paths)), sums, now)
         case ServersChanged(named, quorum):
             return replace(servers.sync(state, named, now), quorum=quorum)
+        case ProbesLate(names, ordered_at, left_at):
+            late = (
+                suspicion.postpone(r, ordered_at, left_at) if r.config.name in names else r
+                for r in state.paths
+            )
+            return replace(state, paths=tuple(late))
         case ProbeReply(path):
             shared = trouble.lately(state, now)
             return _change(state, path, lambda r: on_reply(r, event, now, shared=shared))

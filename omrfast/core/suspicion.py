@@ -57,6 +57,15 @@ def suspect(record: PathRecord, sign: Sign, now: float) -> PathRecord:
     return replace(record, suspicion=suspicion)
 
 
+def postpone(record: PathRecord, ordered_at: float, left_at: float) -> PathRecord:
+    """Probes left late: if they began the burst, its time begins with them."""
+    suspicion = record.suspicion
+    if suspicion is None or suspicion.since != ordered_at:
+        return record
+    deadline = suspicion.deadline + left_at - ordered_at
+    return replace(record, suspicion=replace(suspicion, deadline=deadline))
+
+
 def judge(record: PathRecord, now: float) -> PathRecord:
     """Cleared by what has arrived since, or as it was."""
     suspicion = record.suspicion

@@ -7,6 +7,7 @@ import pytest
 from world import SimPath, World
 
 from omrfast.core.config import Quality
+from omrfast.core.events import ProbesLate
 from omrfast.core.replacing import replace
 from omrfast.core.signs import silence
 from omrfast.core.types import PathState
@@ -102,3 +103,20 @@ def test_a_standstill_is_no_part_of_what_is_lost_while_things_arrive() -> None:
     resumed = replace(record.model.arrivals, since=world.now - 0.05)
     model = replace(record.model, arrivals=resumed)
     assert silence(replace(unsampled, model=model), world.now) is None
+
+
+@pytest.mark.parametrize(("late", "falls"), [(0.0, True), (0.050, False)])
+def test_the_time_of_a_burst_begins_when_it_leaves(late: float, falls: bool) -> None:
+    """20 ms after the deadline of probes that left on time, it is over only for those."""
+    world = two(upload=0.020)
+    world.paths["one"].dead = True
+    while world.state.path("one").suspicion is None:
+        world.run(0.001)
+    suspicion = world.state.path("one").suspicion
+    assert suspicion is not None
+    began = suspicion.since
+    world.tell(ProbesLate(("one",), began, began + late))
+    world.run(suspicion.deadline + 0.020 - world.now)
+    assert (world.state.path("one").state is PathState.DOWN) is falls
+    world.run(0.050)
+    assert world.state.path("one").state is PathState.DOWN
