@@ -11,7 +11,7 @@ import math
 
 from omrfast.core import load
 from omrfast.core.model import PathModel
-from omrfast.core.streams import regular, steady
+from omrfast.core.streams import longest, regular, steady
 
 INITIAL_RTT = 0.2
 """Assumed before the first sample: RFC 6298 says 1 s, which no uplink of a router needs."""
@@ -141,7 +141,7 @@ def quiet_limit(model: PathModel) -> float | None:
         limits.append(max(srtt(model) / 2, gaps * gap, model.data.pause) + slack(model))
     gap = steady(model.arrivals, model.ends)
     if gap is not None and gap <= DENSE_GAP:
-        pause = max(srtt(model) / 3, DENSE * gap, model.arrivals.pause)
+        pause = max(srtt(model) / 3, DENSE * gap, longest(model.arrivals, model.ends))
         limits.append(pause + max(model.rttvar, DENSE_SLACK))
     return min(limits, default=None)
 

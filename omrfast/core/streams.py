@@ -91,6 +91,12 @@ def regular(stream: Stream, ends: tuple[float, ...] = ()) -> bool:
     return gap is not None and stream.worst <= REGULAR * gap
 
 
+def longest(stream: Stream, ends: tuple[float, ...]) -> float:
+    """Its longest pause of late; of longer memory on a path on which one has seemed to stop."""
+    known = any(stream.at - at < ENDS_MEMORY for at in ends)
+    return stream.worst if known else stream.pause
+
+
 def end(stream: Stream) -> Stream:
     """It stopped and the path is alive: the far end had no more to say for now."""
     return replace(stream, gap=None)
