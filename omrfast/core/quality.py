@@ -56,6 +56,8 @@ WATCH_ON = 0.8
 GENTLE_FORGET = 600.0
 """Whoever answers so many probes a second at most makes a good path look lossy. If only dense ones
 are lost, those that follow at a slower pace decide, and for so long all begin with that pace."""
+GENTLE_AGAIN = 1.5
+"""So do they on a path that seemed lossy again, of which so many demotions are not forgotten."""
 EXAM_AFTER = 1.0
 EXAMS = (2.0, 4.0)
 EXAM_REST = 2.0
@@ -242,11 +244,13 @@ def _recover(record: PathRecord, others: tuple[PathRecord, ...], now: float) -> 
     rtt = record.model.recent_rtt(now)
     evidence = Evidence("good", rtt, EXIT * record.config.quality.max_rtt, since)
     soon = now - record.since < limits.SLOW_AFTER
-    until = now + GENTLE_FORGET if soon and record.gentle else NEVER
+    again = record.lossy and damping.penalty(record, now) > GENTLE_AGAIN
+    gentle = int(soon and (again or bool(record.gentle)))
+    until = now + GENTLE_FORGET if gentle else NEVER
     record = enter(record, _S.UP, f"good for {now - since:.1f} s", now, evidence)
     model = replace(record.model, losses=lossy.forget(losses), tail=None)
     record = replace(record, model=model, lossy=False, tailed=False)
-    return replace(record, watches=0, gentle_until=until)
+    return replace(record, watches=0, gentle=gentle, gentle_until=until)
 
 
 def _begin(record: PathRecord, now: float) -> PathRecord:

@@ -261,18 +261,20 @@ def test_who_answers_few_probes_makes_no_path_lossy(rate: float, depth: float) -
     assert world.paths["one"].probes - probes < 600
 
 
-def test_a_path_that_is_taken_for_lossy_for_that_comes_back() -> None:
+@pytest.mark.parametrize("seed", [1, 4, 8])
+def test_a_path_that_is_taken_for_lossy_for_that_comes_back(seed: int) -> None:
     world = LimitedWorld(
-        RoughPath("one", rng=random.Random(1)), RoughPath("two", rtt=0.080, rng=random.Random(2))
+        RoughPath("one", rng=random.Random(seed)),
+        RoughPath("two", rtt=0.080, rng=random.Random(seed + 100)),
     )
     world.requests(0.3)
     world.run(60.0)
     began, probes = world.now, world.paths["one"].probes
     rough(world).loss = 0.01
     world.run(400.0)
-    assert len(demotions(world, began)) <= 1
+    assert len(demotions(world, began)) <= 2
     assert world.state.path("one").state is PathState.UP
-    assert world.paths["one"].probes - probes < 2000
+    assert world.paths["one"].probes - probes < 1500
 
 
 def test_a_path_without_traffic_that_loses_is_found_out_by_slower_probes_too() -> None:
