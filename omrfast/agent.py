@@ -18,7 +18,7 @@ from omrfast.act import watch
 from omrfast.act.apply import Actuator
 from omrfast.act.errors import ActionError
 from omrfast.core.config import Config, ConfigError
-from omrfast.core.events import ServersChanged, Walked
+from omrfast.core.events import ServersChanged
 from omrfast.core.operations import Observed
 from omrfast.core.settings import server_needs
 from omrfast.core.state import CoreState
@@ -41,13 +41,10 @@ from omrfast.service import notify
 from omrfast.store.journal import Recorder
 from omrfast.store.ledger import Ledger, LedgerError
 from omrfast.store.overrides import Overrides
+from omrfast.walks import Walks
 
 log = logging.getLogger(__name__)
 
-SLOW_TICK = 1.0
-SLOW_REST = 9.0
-"""Between two slow ticks at least so many times as long as the last one took: with a million flows
-the walk over them takes no more than a tenth of a processor."""
 PASS_INTERVAL = 5.0
 """A reconciler's pass at least this often: heals what others change."""
 _FIXED = ("agent", "metrics", "journal")
@@ -195,6 +192,14 @@ class Agent:
         )
         self._closers.append(self._follower.close)
         self._closers.append(watch.Watch(loop, self._follower.changed).close)
+        walks = Walks(
+            loop,
+            self._meter,
+            self._pulse,
+            servers=self._servers,
+            met=self._probing.learn_peers,
+            walked=self.snapshot,
+        )
         self._tell_servers()
         await self._follower.bind(observed)
         self._desk.take_up(self._pulse.state)
@@ -203,7 +208,7 @@ class Agent:
         self._closers.append(self._stop_ring)
         self._tasks = [
             asyncio.create_task(work(), name=work.__name__)
-            for work in (self._slow_ticks, self._passes, self._follower.looks)
+            for work in (walks.go_on, self._passes, self._follower.looks)
         ]
         for task in self._tasks:
             task.add_done_callback(self._task_ended)
@@ -273,20 +278,6 @@ class Agent:
             self._reconciler.run(
                 paths, bindings, self._servers(), wishes, causes, aborts, self._config.tuning
             )
-
-    async def _slow_ticks(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            begun = loop.time()
-            servers = tuple(dict.fromkeys(self._servers()))
-            figures = await asyncio.to_thread(self._meter.sum_up, begun, servers)
-            self._pulse.take(Walked(figures.server_flows, self._meter.tails))
-            if not servers:
-                flows = await self._flows(16)
-                living = (f for f in flows if f.mptcp and f.state == "established")
-                self._probing.learn_peers(f.remote for f in living)
-            self.snapshot()
-            await asyncio.sleep(max(SLOW_TICK, SLOW_REST * (loop.time() - begun)))
 
     def _hangup(self) -> None:
         """SIGHUP: a configuration that can't be used leaves the running one as it is."""

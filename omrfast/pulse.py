@@ -72,6 +72,12 @@ class Pulse:
     def paths(self) -> tuple[PathConfig, ...]:
         return tuple(record.config for record in self.state.paths)
 
+    @property
+    def packets(self) -> int:
+        """That crossed any path in either direction, as of the last tick."""
+        counters = (record.model.counters for record in self.state.paths)
+        return sum(c.tx_packets + c.rx_packets for c in counters if c is not None)
+
     def reconfigure(self, paths: tuple[PathConfig, ...]) -> None:
         """Other paths from now on; those known by name keep what is known of them."""
         now = self._loop.time()

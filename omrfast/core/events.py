@@ -24,8 +24,8 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Walked:
-    """A walk over the flow tables: sums of the flows to each address of a server. Once a second,
-    or less often."""
+    """A walk over the flow tables: sums of the flows to each address of a server. Once a second at
+    most."""
 
     servers: Mapping[str, FlowSum]
     tails: Mapping[str, RttTail] = field(default_factory=dict)
