@@ -33,11 +33,12 @@ LONGEST = 3.0
 """After this long the peer has found out by itself."""
 DEMOTIONS = 5
 """Times that the peer is told again of a demotion, while it shows that it does not know."""
-WINDOW = 0.1
-WINDOWS = 15
+SETTLES = 0.1
+WINDOWS = (0.1,) * 15 + (1.0,) * 15
 BUSY = 3
-"""A peer goes on sending if something new arrives in so many of WINDOWS windows of so many seconds:
-one or two may be what it had sent before and sends again."""
+"""A peer goes on sending if something new arrives in so many of these windows (seconds): one or two
+may be what it had sent before and sends again. The long ones are for a peer that sends little there
+or could send nowhere else at first."""
 
 SHARE = 0.25
 """Of the connections must go on before all are told again: the kernel tells all of an endpoint's,
@@ -136,10 +137,10 @@ class Telling:
         """Once what was on its way has arrived, does the peer go on sending?"""
         flows = await self._subflows()
         rtts = [flow.rtt for flow in flows if flow.local == address and flow.rtt is not None]
-        await asyncio.sleep(2 * max(rtts, default=0.0) + WINDOW)
+        await asyncio.sleep(2 * max(rtts, default=0.0) + SETTLES)
         before, busy = await self._subflows(), 0
-        for _ in range(WINDOWS):
-            await asyncio.sleep(WINDOW)
+        for window in WINDOWS:
+            await asyncio.sleep(window)
             after = await self._subflows()
             busy += ignored(before, after, address) >= SHARE
             if busy >= BUSY:
