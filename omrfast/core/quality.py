@@ -82,7 +82,7 @@ def judge(record: PathRecord, others: Iterable[PathRecord], now: float) -> PathR
         return _more_gently(record, now)
     if fault is not None:
         return _on_fault(record, fault, others, now)
-    record = replace(record, bad_since=None, bad_moments=())
+    record = replace(record, bad_since=None, bad_moments=(), bad_own=False)
     if record.state is _S.UP:
         return _watch(record, now)
     return _recover(record, others, now)
@@ -95,6 +95,9 @@ def _on_fault(
     record: PathRecord, fault: Fault, others: tuple[PathRecord, ...], now: float
 ) -> PathRecord:
     sign_at = now if fault.evidence.sign_at is None else fault.evidence.sign_at
+    if record.bad_own and not fault.own and fault.moments:  # a queue of ours left such samples
+        record = replace(record, bad_since=None, bad_moments=())
+    record = replace(record, bad_own=fault.own)
     if record.bad_since is None:
         counters = record.model.counters
         record = replace(record, bad_flows=counters.flows_opened if counters else 0)

@@ -169,6 +169,8 @@ class PathRecord:
     bad_moments: tuple[float, ...] = ()
     """When samples were read since then that were bad themselves: the first, the second, the
     last."""
+    bad_own: bool = False
+    """By our own load, as it seems."""
     bad_what: str = ""
     """Evidence.what of them."""
     good_since: float | None = None

@@ -347,6 +347,21 @@ def test_bufferbloat_of_our_own_is_not_punished() -> None:
     assert set(world.states("one", began)) <= {"up"}
 
 
+@pytest.mark.parametrize(("buffer", "phase"), [(0.7e6, 0.13), (2e6, 0.26), (2e6, 0.39)])
+def test_what_a_queue_of_our_own_has_left_is_no_fault_of_the_path(
+    buffer: float, phase: float
+) -> None:
+    """The transfer is over, nothing follows it, and the last samples are those of its queue."""
+    world = two(buffer=buffer, capacity=2.5e6)
+    world.run(20.0)
+    began = world.now
+    world.bulk("one", lambda now: 2.8e6)
+    world.run(15.0 + phase)
+    world.bulk("one", None)
+    world.run(10.0)
+    assert set(world.states("one", began)) <= {"up", "suspect"}
+
+
 def test_bufferbloat_that_hurts_new_connections_is() -> None:
     world = two(buffer=2e6, capacity=2.5e6)
     start(world, "requests")
