@@ -45,8 +45,12 @@ def _answers(
     """Answer lines, checked; ``wait``: seconds between lines, None for ever."""
     request = json.dumps({"command": command, "params": params}).encode() + b"\n"
     with _connect(run_dir, timeout) as client:
+        refused: ConnectionError | None = None
         try:
-            client.sendall(request)
+            try:
+                client.sendall(request)
+            except ConnectionError as error:  # it may have said why before
+                refused = error
             client.settimeout(wait)
             with client.makefile("rb") as lines:
                 for line in lines:
@@ -56,6 +60,8 @@ def _answers(
                     if not answer["ok"]:
                         raise ControlError(answer["error"])
                     yield answer
+            if refused:
+                raise refused
         except TimeoutError:
             raise ControlError(
                 f"the agent at {socket_path(run_dir)} does not answer within {timeout:.0f} s"
