@@ -237,6 +237,7 @@ def test_handshakes_begun_while_routes_moved_are_aborted_too(
     router, state_dir, returns, monkeypatch
 ):
     """With time to begin one between the two sweeps, however slow the machine."""
+    assert deeds.SWEEP_AGAIN < 0.5
     monkeypatch.setattr(deeds, "SWEEP_AGAIN", 0.5)
     router.ip("neigh", "add", "10.77.1.77", "lladdr", "02:00:00:00:00:77", "dev", "wan1")
 

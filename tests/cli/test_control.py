@@ -191,6 +191,25 @@ def test_many_clients_at_once(run_dir: str) -> None:
     assert results == [together] * together
 
 
+def test_a_refusal_is_read_by_whom_was_still_asking(run_dir: str) -> None:
+    """The request does not fit into the socket, and the other end closes it without reading."""
+    Path(run_dir).mkdir(exist_ok=True)
+
+    def refuse(listener: socket.socket) -> None:
+        client, _ = listener.accept()
+        with client:
+            client.sendall(b'{"ok": false, "error": "no more of you"}\n')
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(socket_path(run_dir))
+        listener.listen(1)
+        thread = threading.Thread(target=refuse, args=(listener,))
+        thread.start()
+        with pytest.raises(ControlError, match="no more of you"):
+            request(run_dir, "echo", padding="x" * (1 << 22))
+        thread.join()
+
+
 def test_too_many_clients_are_refused_and_the_rest_go_on(run_dir: str) -> None:
     idle = []
     with serving(run_dir, HANDLERS) as server:
