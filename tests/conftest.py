@@ -35,6 +35,21 @@ def _folder(path: Path) -> str:
     return path.relative_to(TESTS).parts[0] if path.is_relative_to(TESTS) else ""
 
 
+def _group(item: pytest.Item, folder: str) -> str:
+    """Tests that share what is dear to make, for one worker of pytest-xdist; empty: none."""
+    match folder:
+        case "replay":  # captures
+            return folder
+        case "abi" | "model" | "prog":  # loaded programs; bcc compiles them first
+            return f"{folder} {_parameter(item, 'plane')}"
+    return ""
+
+
+def _parameter(item: pytest.Item, name: str) -> str:
+    callspec = getattr(item, "callspec", None)
+    return str(callspec.params.get(name, "")) if callspec else ""
+
+
 def pytest_configure(config: pytest.Config) -> None:
     for folder in FOLDERS:
         config.addinivalue_line("markers", f"{folder}: tests below tests/{folder}")
@@ -44,6 +59,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_before] = _namespaces()
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist looks for groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     no_root = pytest.mark.skip(reason="needs root")
     for item in items:
@@ -52,8 +68,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(folder)
         if folder != "unit" and os.geteuid() != 0:
             item.add_marker(no_root)
-        if folder == "replay":  # its captures are made once
-            item.add_marker(pytest.mark.xdist_group("replay"))
+        if group := _group(item, folder):
+            item.add_marker(pytest.mark.xdist_group(group))
         if folder == "lab" and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(LAB_TIMEOUT))
 
