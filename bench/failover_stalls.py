@@ -34,7 +34,9 @@ from bench.failover_ground import (
     rest,
     two_uplinks,
 )
+from omrfast.act.apply import apply, observe
 from omrfast.core.config import Quality
+from omrfast.core.operations import SetWindow
 from omrfast.lab import netns
 from omrfast.lab.links import UP
 from omrfast.lab.traffic import StreamSpec
@@ -76,6 +78,10 @@ TUNED_SERVER = {
     "net/ipv4/tcp_notsent_lowat": 32_000,
 }
 """The same for what the server sends, where no agent of ours is."""
+SERVER_WINDOW = 44
+"""Segments, initcwnd of the server's routes: what it sends again before REMOVE_ADDR arrives begins
+with what has arrived and was not acknowledged (at the rate of uplink 1, half of its RTT is 35
+segments), and that takes two round trips and more from ten segments on."""
 PHASE = 0.12
 """The black hole comes at a random moment of so many seconds: a stream over two uplinks arrives in
 a pattern of some 60 ms, and how long it stalls depends on where in that it is cut."""
@@ -85,7 +91,7 @@ def stall(kind: str, role: str, tuned: bool, side: str) -> Figures:
     """The longest time without delivered data after uplink 1 went silent."""
     with Ground(two_uplinks(role), side, TUNED if tuned else None) as ground:
         if tuned and side == WITH:
-            netns.sysctl(ground.lab.ns("vps1"), TUNED_SERVER)
+            _tune(ground.lab.ns("vps1"))
         ground.settle()
         stream = ground.stream(StreamSpec(kind, STREAMS[kind]))
         rest(SETTLE[kind.partition("-")[0]] + random.uniform(0.0, PHASE))
@@ -104,6 +110,17 @@ def stall(kind: str, role: str, tuned: bool, side: str) -> Figures:
             "log": log_of(said, at),
         }
     return figures
+
+
+def _tune(server: str) -> None:
+    """A server's namespace."""
+
+    def windows() -> None:
+        for route, _ in observe(None, ()).windows:
+            apply(SetWindow(route, SERVER_WINDOW))
+
+    netns.sysctl(server, TUNED_SERVER)
+    netns.call(server, windows)
 
 
 def _since_sign(details: object) -> float | None:
