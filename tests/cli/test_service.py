@@ -103,7 +103,7 @@ def protected() -> list[str]:
 
 def tuned(router: Router) -> str:
     """net.mptcp.stale_loss_cnt."""
-    command = ["sysctl", "-n", "net.mptcp.stale_loss_cnt"]
+    command = ["cat", "/proc/sys/net/mptcp/stale_loss_cnt"]  # sysctl is not on every machine
     inside = ["ip", "netns", "exec", router.name, *command]
     return subprocess.run(inside, check=True, capture_output=True, text=True).stdout.strip()
 
