@@ -91,7 +91,9 @@ def _path_words(path: dict[str, Any], wide: bool) -> list[str]:
     if path["penalty"] >= 0.01:
         words.append(f"penalty {path['penalty']:.2f}")
     words.append(_probes(path))
-    return [path["reason"], " · ".join(words)]
+    failing = path["services_failing"]
+    services = [f"SERVICES FAIL: {'; '.join(failing)}"] if failing else []
+    return [path["reason"], *services, " · ".join(words)]
 
 
 def _probes(path: dict[str, Any]) -> str:

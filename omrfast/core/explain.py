@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from omrfast.core import budget, choosing, damping, faults, limits, words
+from omrfast.core import budget, choosing, damping, faults, limits, services, words
 from omrfast.core.outcome import Wish
 from omrfast.core.state import CoreState, PathRecord, ServerRecord
 from omrfast.core.types import Origin, PathState, Role, ServerState
@@ -70,6 +70,7 @@ def _path(state: CoreState, record: PathRecord, now: float) -> Explanation:
     lines += [("measured", text) for text in _measured(record, now)]
     others = tuple(other for other in state.paths if other is not record)
     lines += [("held by", text) for text in _held(record, others, now)]
+    lines += [("services", text) for text in _services(record)]
     lines += [("waits for", text) for text in _waits(record, now)]
     lines += [("asked", text) for text in _asked(record, now)]
     lines += [("budget", text) for text in _budget(record, now)]
@@ -129,6 +130,17 @@ def _held(record: PathRecord, others: tuple[PathRecord, ...], now: float) -> Ite
         yield "it was lossy: enough must cross it without loss to show that it no longer is"
     if damping.holds_tail(record, now):
         yield "its 99th percentile was too slow, and too little crosses it to show what it is now"
+
+
+def _services(record: PathRecord) -> Iterator[str]:
+    """Those that fail without being held against the path."""
+    if record.state is _S.FAILING:
+        return
+    for entry in services.failing(record):
+        yield (
+            f"{entry.target.name} does not work ({entry.error}), which is not held against the "
+            "path: on no other path does it work, or none is there to compare with"
+        )
 
 
 def _waits(record: PathRecord, now: float) -> Iterator[str]:

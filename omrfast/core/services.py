@@ -27,6 +27,11 @@ def is_service(entry: TargetRecord) -> bool:
     return entry.target.kind is not ProbeKind.ICMP
 
 
+def failing(record: PathRecord) -> tuple[TargetRecord, ...]:
+    """Services that do not work on this path, whoever is to blame for it."""
+    return tuple(e for e in record.targets if is_service(e) and e.failures >= limits.FAILURES)
+
+
 # --- asking --------------------------------------------------------------------------------------
 
 
@@ -59,8 +64,7 @@ def inquiries(state: CoreState, record: PathRecord) -> dict[str, float]:
         entry.target.key: entry.failed_since
         for other in state.paths
         if other.config.name != record.config.name and other.state in _COMPARED_IN
-        for entry in other.targets
-        if is_service(entry) and entry.failures >= limits.FAILURES
+        for entry in failing(other)
     }
     return {
         entry.target.key: since[entry.target.key]
@@ -146,11 +150,7 @@ def _judge_path(
     working = [entry for entry in services if _works(entry)]
     if record.state is _S.FAILING:
         return _judge_failing(record, services, others, quorum, now)
-    broken = [
-        entry
-        for entry in services
-        if entry.failures >= limits.FAILURES and _works_elsewhere(entry, others)
-    ]
+    broken = [entry for entry in failing(record) if _works_elsewhere(entry, others)]
     share = _share(working, broken)
     if record.state not in _JUDGED_IN or share >= quorum:
         return record

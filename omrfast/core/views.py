@@ -118,6 +118,9 @@ class PathView:
     """Bytes that they may take in 30 days; None: no bound."""
     probes_saving: bool
     """Too little of the budget is left for all that is wanted: probes are fewer."""
+    services_failing: tuple[str, ...]
+    """Those that do not work on it, and how; the path may be up nevertheless, for on no other path
+    do they work, or there is none to compare with."""
     evidence: EvidenceView | None
     """Of the present state."""
 

@@ -103,6 +103,11 @@ GAUGES: tuple[tuple[str, str, Callable[[PathView], float | None]], ...] = (
         lambda p: float(p.probes_saving),
     ),
     (
+        "path_services_failing",
+        "Services that do not work on the path, whoever is to blame for it",
+        lambda p: len(p.services_failing),
+    ),
+    (
         "path_probe_budget_bytes",
         "Bytes that probes may take in 30 days; absent: no bound",
         lambda p: p.probe_budget,

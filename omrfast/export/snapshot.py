@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from omrfast import __version__
-from omrfast.core import damping, evidence
+from omrfast.core import damping, evidence, services
 from omrfast.core.config import probe_budget
 from omrfast.core.histogram import octaves, quantile
 from omrfast.core.outcome import Decision, Wish
@@ -144,6 +144,9 @@ def _path(
         probe_bytes=record.probe_bytes,
         probe_budget=probe_budget(record.config),
         probes_saving=record.purse is not None and record.purse.saving,
+        services_failing=tuple(
+            f"{entry.target.name}: {entry.error}" for entry in services.failing(record)
+        ),
         evidence=None if record.evidence is None else evidence.shown(record.evidence),
     )
 

@@ -50,6 +50,7 @@ def path(
         probe_bytes=72_000,
         probe_budget=None,
         probes_saving=False,
+        services_failing=("web: status 302, redirected; a captive portal?",),
         evidence=EvidenceView("good", 5012.0, 5000.0, "ms"),
     )
 
@@ -78,6 +79,7 @@ def unmeasured(name: str = "lte") -> PathView:
         probe_bytes=0,
         probe_budget=5_000_000,
         probes_saving=True,
+        services_failing=(),
         evidence=None,
     )
 

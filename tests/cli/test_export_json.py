@@ -46,6 +46,7 @@ INTERFACE = {
             "probe_bytes": 72000,
             "probe_budget": None,
             "probes_saving": False,
+            "services_failing": ["web: status 302, redirected; a captive portal?"],
             "evidence": {"what": "good", "measured": 5012.0, "limit": 5000.0, "unit": "ms"},
         }
     ],

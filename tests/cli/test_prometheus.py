@@ -86,6 +86,8 @@ def samples(families: list[Metric]) -> Samples:
         ("omrfast_path_probe_bytes_total", {"path": "fibre"}, 72_000),
         ("omrfast_path_probes_saving", {"path": "fibre"}, 0),
         ("omrfast_path_probes_saving", {"path": "lte"}, 1),
+        ("omrfast_path_services_failing", {"path": "fibre"}, 1),
+        ("omrfast_path_services_failing", {"path": "lte"}, 0),
         ("omrfast_path_endpoint", {"path": "fibre", "state": "active"}, 1),
         ("omrfast_path_endpoint", {"path": "fibre", "state": "absent"}, 0),
         ("omrfast_path_endpoint", {"path": "lte", "state": "active"}, 0),

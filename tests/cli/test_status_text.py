@@ -59,7 +59,7 @@ def test_no_line_is_wider_than_a_screen(address: str) -> None:
 def test_what_has_no_column_stands_under_the_path() -> None:
     lines = shown(snapshot(crowded("192.0.2.1")))
     row = next(number for number, line in enumerate(lines) if line.startswith("office-fibre"))
-    words = " ".join(" ".join(lines[row + 1 : row + 5]).split())
+    words = " ".join(" ".join(lines[row + 1 : row + 6]).split())
     for part in (
         "silence: measured 302.5 ms, limit 301.1 ms",
         "objective latency",
@@ -69,6 +69,11 @@ def test_what_has_no_column_stands_under_the_path() -> None:
         "probes 72.0 kB since the start, 5.00 MB in 30 days allowed",
     ):
         assert part in words
+
+
+def test_services_that_fail_are_named() -> None:
+    assert "SERVICES FAIL: web: status 302" in "\n".join(shown(snapshot(path())))
+    assert "SERVICES" not in "\n".join(shown(snapshot(unmeasured())))
 
 
 def test_an_override_without_an_end() -> None:

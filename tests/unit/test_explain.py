@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from world import SimPath, World
+from world import SERVER, WEB, SimPath, World
 
 from omrfast.core.config import PathConfig, Quality
 from omrfast.core.explain import Explanation, NothingKnown, explain
@@ -162,6 +162,21 @@ def test_the_evidence_of_a_state_has_its_units() -> None:
         found = explain(state, "wan1", NOW)
         assert of(found, "evidence") == [words]
         assert dict(found.numbers)["measured"] == measured
+
+
+def test_services_that_fail_on_the_only_path_are_told_without_blame() -> None:
+    world = World(SimPath("wan1", upload=0.02, gateway=True), targets=(SERVER, WEB))
+    world.run(5)
+    assert of(said(world, "wan1"), "services") == []
+    world.paths["wan1"].failing = {"web"}
+    world.run(60)
+    found = said(world, "wan1")
+    assert found.state == "up", "there is no path to compare it with"
+    (told,) = of(found, "services")
+    assert told.startswith("web does not work (")
+    world.paths["wan1"].failing = set()
+    world.run(60)
+    assert of(said(world, "wan1"), "services") == []
 
 
 def test_the_operators_word_and_its_end_are_told() -> None:
