@@ -212,7 +212,9 @@ class Agent:
         ]
         for task in self._tasks:
             task.add_done_callback(self._task_ended)
-        self._board.agent(f"measuring {len(paths)} paths, loader {self._meter.loader}")
+        self._board.agent(
+            f"measuring {', '.join(path.name for path in paths)}, loader {self._meter.loader}"
+        )
         self._follower.want()  # for what has changed while the programs were loaded
         self._pulse.tick()
 

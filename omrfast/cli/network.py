@@ -207,9 +207,10 @@ def findings(config: Config) -> Iterator[Finding]:
         yield Finding("uplinks", False, str(error), "run as root (CAP_NET_ADMIN)")
         return
     found = uplinks(config, observed)
-    needed = min(len(found), SUBFLOWS_MOST)
-    yield _limits(needed)
-    yield Finding("the VPS", True, server_needs(len(found), observed.endpoints))
+    count = max(len(found), len({path.interface for path in config.paths}))
+    yield _limits(min(count, SUBFLOWS_MOST))
+    if count:
+        yield Finding("the VPS", True, server_needs(count, observed.endpoints))
     yield _endpoints(observed)
     yield from _found(config, found)
     for entry in found:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omrfast.cli.common import FAILED, FINE, Subparsers, add_json, clock_time, duration, print_json
+from omrfast.core.config import ConfigError
 
 if TYPE_CHECKING:
     from omrfast.core.config import Config
@@ -21,7 +22,7 @@ Json = dict[str, Any]
 
 _DESCRIPTION = """Feed recorded measurements through the policy and show what it decides, and how
 that differs from what was decided then. FILE is a file of the journal, the journal's folder
-(state_dir/journal), or what `omrfast run --record` wrote; each may be packed by gzip. With
+(state_dir/journal), or what `omrfast run --record` wrote; a file may be packed by gzip. With
 --config the limits, the objective and the roles are those of that configuration, for paths of the
 same name (without [[path]]: its [quality] for all).
 
@@ -137,7 +138,9 @@ def _line(segment: Segment, entry: Compared) -> str:
     decision = entry.decision
     who = decision.path or f"server {decision.server}"
     at = f"{decision.at - segment.begun:8.3f} s"
-    change = f"{decision.before} -> {decision.state}"
+    change = str(decision.state)
+    if decision.before is not decision.state:
+        change = f"{decision.before} -> {decision.state}"
     words = [f"{_MARKS[entry.match]} {at}", f"{who:8}", f"{change:24}", decision.reason]
     found = decision.evidence
     if found is not None and found.sign_at is not None:
@@ -147,12 +150,30 @@ def _line(segment: Segment, entry: Compared) -> str:
     return "  ".join(words)
 
 
+def _say_unnamed(config: Config, recording: Recording) -> None:
+    """Which recorded paths keep their recorded limits. Raises ConfigError if all do."""
+    named = {path.name for path in config.paths}
+    recorded = {r.config.name for segment in recording.segments for r in segment.state.paths}
+    if not named or recorded <= named:
+        return
+    missing = ", ".join(sorted(recorded - named))
+    names = f"{config.source} names {', '.join(sorted(named))}"
+    if not recorded & named:
+        raise ConfigError(
+            f"{names}, the journal has {missing}: nothing to apply; name the paths as in the "
+            "journal, or leave [[path]] out"
+        )
+    print(f"omrfast: {names}; {missing} of the journal keeps what was recorded", file=sys.stderr)
+
+
 def handle(args: argparse.Namespace) -> int:
     from omrfast.configfile import load_config
     from omrfast.store.journal_format import read
 
     config = load_config(args.config) if args.config else None
     recording = read(Path(args.file))
+    if config is not None:
+        _say_unnamed(config, recording)
     replayed = _replayed(recording, config, args.verbose)
     if args.json:
         segments = [_segment_json(segment, compared) for segment, compared in replayed]
@@ -164,6 +185,12 @@ def handle(args: argparse.Namespace) -> int:
             marks |= {entry.match for entry in compared}
         if marks - {"same"}:
             print(_LEGEND)
+    if lost := recording.unplaced:
+        words = "decision is" if lost == 1 else "decisions are"
+        print(
+            f"omrfast: {lost} recorded {words} left out: the measurements before are not there",
+            file=sys.stderr,
+        )
     for problem in recording.problems:
         print(f"omrfast: {problem}", file=sys.stderr)
     return FAILED if recording.problems else FINE

@@ -67,7 +67,7 @@ def _path_row(path: dict[str, Any]) -> list[str]:
         path["role"],
         path["state"],
         duration(path["since_s"]),
-        path["endpoint"] or "as found",
+        path["endpoint"] or ("as found" if path["address"] else "-"),
         number(rtt["smoothed"]),
         number(rtt["min"]),
         number(rtt["variation"]),
@@ -231,6 +231,8 @@ def render(status: dict[str, Any]) -> str:
         f"omrfast {status['version']}, {status['loader']} loader, "
         f"up {duration(status['uptime_s'])}",
     ]
+    if status["dry_run"]:
+        lines.append("DRY RUN: nothing is changed; ENDPOINT and routes are what would be")
     if trouble := status["trouble"]:
         lines.append(f"TROUBLE for {duration(trouble['since_s'])}: {trouble['reason']}")
     if why := status["unrecorded"]:

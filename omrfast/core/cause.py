@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from omrfast.core.outcome import Decision
 from omrfast.core.state import PathRecord
+from omrfast.core.types import Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +32,23 @@ def causes(records: Iterable[PathRecord], fresh: Mapping[str, Decision]) -> dict
     found = {}
     for record in records:
         name = record.config.name
-        if name in fresh:
+        if record.role is Role.OFF:
+            decision = fresh.get(name)
+            found[name] = Cause(_off(record), decision.at if decision else None)
+        elif name in fresh:
             found[name] = _of(fresh[name], fresh[name].reason)
         elif latest is not None:
-            words = f"{latest.path} {latest.before} -> {latest.state}: {latest.reason}"
-            found[name] = _of(latest, words)
+            change = f" {latest.before} -> {latest.state}"
+            words = f"{latest.path}{'' if latest.before is latest.state else change}"
+            found[name] = _of(latest, f"{words}: {latest.reason}")
         else:
             found[name] = Cause(record.reason)
     return found
+
+
+def _off(record: PathRecord) -> str:
+    """Whatever is measured on it."""
+    return "its role is off" if record.override is None else "operator: off"
 
 
 def _of(decision: Decision, reason: str) -> Cause:

@@ -97,7 +97,9 @@ _TUNING: _Readers = {
     "unsent_limit": read.size_from(4096),
     "initial_window": read.integer(1, 1_000),
 }
-_JOURNAL: _Readers = {"size": read.size}
+JOURNAL_LEAST = 100_000
+"""Below that a state and what follows it may not fit."""
+_JOURNAL: _Readers = {"size": read.none_or_size_from(JOURNAL_LEAST)}
 _METRICS: _Readers = {"listen": read.listen}
 _SECTIONS = ("agent", "path", "quality", "server", "probe", "tuning", "journal", "metrics")
 

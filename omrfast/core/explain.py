@@ -145,7 +145,7 @@ def _services(record: PathRecord) -> Iterator[str]:
 
 def _waits(record: PathRecord, now: float) -> Iterator[str]:
     if record.role is Role.OFF:
-        yield "nothing: it is switched off"
+        yield _waits_for_word(record, now)
         return
     if not record.link_up:
         yield "its link"
@@ -167,6 +167,15 @@ def _waits(record: PathRecord, now: float) -> Iterator[str]:
         yield f"better figures: beyond a limit for {span(bad)}, demoted after {span(hold)}"
     else:
         yield f"nothing; {_next_probe(record, now)}"
+
+
+def _waits_for_word(record: PathRecord, now: float) -> str:
+    name, override = record.config.name, record.override
+    if override is None:
+        return f"nothing: its role is off; `omrfast path {name} up` takes it into use"
+    if override.until is not None:
+        return f"the end of the operator's word, in {span(override.until - now)}"
+    return f"the operator: it is switched off; `omrfast path {name} auto` ends that"
 
 
 def _waits_for_life(record: PathRecord, now: float) -> Iterator[str]:
@@ -195,18 +204,20 @@ def _waits_for_good(record: PathRecord, now: float) -> Iterator[str]:
 def _damping(record: PathRecord, now: float) -> Iterator[str]:
     quality = record.config.quality
     penalty = damping.penalty(record, now)
-    needed = damping.recover_time(record, now)
+    needed, usual = damping.recover_time(record, now), quality.recover_after
     if damping.holds_tail(record, now):
         times = "" if record.tails < 2 else f", {record.tails} times in a row"
         yield f"{span(needed)} because its 99th percentile was too slow{times}"
-    elif needed > quality.recover_after:
+    elif span(needed) == span(usual):
+        return
+    elif needed > usual:
         yield (
-            f"{span(needed)} instead of {span(quality.recover_after)} because it was demoted "
+            f"{span(needed)} instead of {span(usual)} because it was demoted "
             f"before: penalty {penalty:.1f}, halves every {span(quality.half_life)}"
         )
-    elif needed < quality.recover_after:
-        usual, clean = span(quality.recover_after), span(record.clean_for)
-        yield f"{span(needed)} instead of {usual} because it had been up for {clean}"
+    else:
+        clean = span(record.clean_for)
+        yield f"{span(needed)} instead of {span(usual)} because it had been up for {clean}"
 
 
 def _next_probe(record: PathRecord, now: float) -> str:

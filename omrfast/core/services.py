@@ -79,7 +79,10 @@ def inquiries(state: CoreState, record: PathRecord) -> dict[str, float]:
 def judge(state: CoreState, now: float) -> CoreState:
     """Servers whose port is dead everywhere, and paths over which services fail."""
     used = [r for r in state.paths if r.sober in _COMPARED_IN and r.role is not Role.OFF]
-    servers = tuple(_judge_server(server, used, now) for server in state.servers)
+    servers = tuple(
+        _judge_server(server, used, now) if _has_port(server, state.paths, used) else server
+        for server in state.servers
+    )
     if servers != state.servers:
         state = replace(state, servers=servers)
     state = _pardoned(state, now)
@@ -92,15 +95,23 @@ def judge(state: CoreState, now: float) -> CoreState:
     return state if paths == state.paths else replace(state, paths=paths)
 
 
+def _has_port(server: ServerRecord, paths: tuple[PathRecord, ...], used: list[PathRecord]) -> bool:
+    """Or none at all is asked for any more; on paths that carry nothing its port tells nothing."""
+    named = [record for record in paths if any(_is_port(e, server) for e in record.targets)]
+    return not named or any(record in used for record in named)
+
+
+def _is_port(entry: TargetRecord, server: ServerRecord) -> bool:
+    target = entry.target
+    return is_service(entry) and target.origin is Origin.SERVER and target.name == server.name
+
+
 def _judge_server(server: ServerRecord, used: list[PathRecord], now: float) -> ServerRecord:
     ports = [
         entry
         for record in used
         for entry in record.targets
-        if is_service(entry)
-        and entry.target.origin is Origin.SERVER
-        and entry.target.name == server.name
-        and entry.asked_at > NEVER
+        if _is_port(entry, server) and entry.asked_at > NEVER
     ]
     if server.state is ServerState.FAILING and (not ports or any(_works(e) for e in ports)):
         return change(server, ServerState.UP, "its port answers again", now, Evidence("service"))

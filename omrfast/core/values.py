@@ -30,7 +30,7 @@ def duration(value: object) -> float:
 def ratio(value: object) -> float:
     match = _PERCENT.fullmatch(value) if isinstance(value, str) else None
     if match is None or not 0 < float(match[1]) <= 100:
-        raise ValueError('a percentage above 0, such as "5%"')
+        raise ValueError('a percentage above 0 and up to 100, such as "5%"')
     return float(match[1]) / 100
 
 
@@ -147,6 +147,18 @@ def size_from(least: int) -> Callable[[object], int]:
         found = size(value)
         if found < least:
             raise ValueError(f'at least {least} bytes, with a unit, such as "512KB"')
+        return found
+
+    return read
+
+
+def none_or_size_from(least: int) -> Callable[[object], int]:
+    """Like size_from, or "0B"."""
+
+    def read(value: object) -> int:
+        found = size(value)
+        if 0 < found < least:
+            raise ValueError(f'at least {least // 1_000}KB, such as "8MB", or "0B" for none')
         return found
 
     return read

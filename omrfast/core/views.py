@@ -240,6 +240,8 @@ class Snapshot:
     """The same from the first sign of what the decision was about; of what comes back, since when
     it has been good."""
     trouble: TroubleView | None = None
+    dry_run: bool = False
+    """Nothing is done to the kernel: what is wished stays a wish."""
     unrecorded: str | None = None
     """Why what is changed can't be recorded, so that a crash would leave it; None: it is."""
     flows: int = 0

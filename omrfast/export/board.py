@@ -203,6 +203,7 @@ class Board:
             figures,
             self._history,
             loader=loader,
+            dry_run=self._dry_run,
             unrecorded=self._unrecorded,
             now=time.monotonic(),
             tick_seconds=tick_seconds,

@@ -83,6 +83,7 @@ def build(
     loader: str,
     now: float,
     tick_seconds: float,
+    dry_run: bool = False,
     unrecorded: str | None = None,
 ) -> Snapshot:
     """``now`` and the state's instants are CLOCK_MONOTONIC."""
@@ -103,6 +104,7 @@ def build(
         decision_delays=_delays(history.decision_delays),
         sign_delays=_delays(history.sign_delays),
         trouble=_trouble(state, now),
+        dry_run=dry_run,
         unrecorded=unrecorded,
         flows=figures.flows,
         flow_capacity=figures.flow_capacity,
@@ -139,7 +141,7 @@ def _path(
         objective=str(record.config.objective),
         override=None if record.override is None else _override(record.override, now),
         penalty=round(damping.penalty(record, now), 3),
-        endpoint=_endpoint(wish),
+        endpoint=None if binding is None else _endpoint(wish),
         routes_behind=None if wish.penalty is None else wish.penalty > 0,
         probe_bytes=record.probe_bytes,
         probe_budget=probe_budget(record.config),

@@ -35,6 +35,7 @@ def status_json(snapshot: Snapshot) -> Json:
         "actions": [action_json(action) for action in snapshot.actions],
         "servers": [asdict(server) for server in snapshot.servers],
         "trouble": None if snapshot.trouble is None else asdict(snapshot.trouble),
+        "dry_run": snapshot.dry_run,
         "unrecorded": snapshot.unrecorded,
     }
 

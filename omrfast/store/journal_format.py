@@ -141,6 +141,8 @@ class Recording:
     segments: list[Segment] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     """What could not be read: "file:line: why". A torn last line is none."""
+    unplaced: int = 0
+    """Decisions that can't be replayed: the state and the inputs before them are not there."""
 
 
 class _Reader:
@@ -159,7 +161,9 @@ class _Reader:
             self._on_begin(data["begin"])
         elif "decision" in data:
             decision = decode(Decision, data["decision"])
-            if self._counters is not None:
+            if self._counters is None:
+                self.recording.unplaced += 1
+            else:
                 self._decisions.append(decision)
         elif self._counters is None:
             return
@@ -227,8 +231,14 @@ def _read_file(file: Path, reader: _Reader) -> None:
         except (ValueError, CodecError, JournalError, KeyError, TypeError, RecursionError) as error:
             reader.cut()
             if line.endswith(b"\n"):
-                words = str(error) or type(error).__name__
-                reader.recording.problems.append(f"{file}:{number}: {words}")
+                reader.recording.problems.append(f"{file}:{number}: {_why(error)}")
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, JournalError):
+        return str(error)
+    words = str(error) or type(error).__name__
+    return f"not a line of a journal ({words}); left out up to the next recorded state"
 
 
 def _lines(file: Path) -> Iterator[bytes]:

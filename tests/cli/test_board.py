@@ -10,6 +10,7 @@ import pytest
 
 from omrfast.core.config import PathConfig
 from omrfast.core.outcome import Decision, Wish
+from omrfast.core.plan import Binding
 from omrfast.core.state import CoreState, Evidence, Override, PathRecord, Purse, ServerRecord
 from omrfast.core.types import FlowSum, Objective, PathState, Role, ServerState
 from omrfast.core.views import ActionView, DelaysView, EvidenceView, OverrideView, Snapshot
@@ -44,11 +45,14 @@ FLOWS = {
 }
 
 
+BOUND = {"wan1": Binding("wan1", 2, "192.0.2.1", frozenset({"192.0.2.1"}))}
+
+
 def shown(state: CoreState, **wishes: Wish) -> Snapshot:
     """As of NOW."""
     figures = Figures(server_flows=FLOWS)
     times = {"now": NOW, "tick_seconds": 0.0}
-    return build(state, wishes, {}, figures, History(), loader="prebuilt", **times)
+    return build(state, wishes, BOUND, figures, History(), loader="prebuilt", **times)
 
 
 def published(board: Board) -> Snapshot:

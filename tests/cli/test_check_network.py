@@ -127,6 +127,11 @@ def test_configured_paths_only(check: Check) -> None:
     assert found["uplink wan2"]["ok"] is True
     assert found["uplink lte0"]["ok"] is None
     assert "there is no such interface" in found["uplink lte0"]["detail"]
+    assert found["the VPS"]["detail"].endswith("ip mptcp limits set subflow 2"), "it may come yet"
+
+
+def test_without_uplinks_the_server_needs_nothing(check: Check) -> None:
+    assert "the VPS" not in check()
 
 
 def test_offloads_and_queue(check: Check) -> None:

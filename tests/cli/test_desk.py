@@ -283,7 +283,13 @@ def test_replay_journal_with_another_configuration(
     other.write_text('[[path]]\nname = "wan1"\ninterface = "x"\nrole = "off"\n'
                      '[[path]]\nname = "wan2"\ninterface = "y"\n')  # fmt: skip
     assert main(["replay-journal", str(tmp_path / FOLDER), "--config", str(other)]) == 0
-    capsys.readouterr()
+    assert capsys.readouterr().err == ""
+    other.write_text('[[path]]\nname = "wan1"\ninterface = "x"\n')
+    assert main(["replay-journal", str(tmp_path / FOLDER), "--config", str(other)]) == 0
+    assert "wan2 of the journal keeps what was recorded" in capsys.readouterr().err
+    other.write_text('[[path]]\nname = "fibre"\ninterface = "x"\n')
+    assert main(["replay-journal", str(tmp_path / FOLDER), "--config", str(other)]) == 2
+    assert "names fibre, the journal has wan1, wan2: nothing to apply" in capsys.readouterr().err
     other.write_text("[path]\n")
     assert main(["replay-journal", str(tmp_path / FOLDER), "--config", str(other)]) == 2
 
@@ -297,8 +303,9 @@ def test_replay_journal_of_what_is_none(tmp_path: Path, capsys: pytest.CaptureFi
     file.write_bytes(b"".join([*lines[:9], b"not JSON\n", *lines[10:]]))
     assert main(["replay-journal", str(file)]) == 1
     said = capsys.readouterr()
-    assert f"{file}:10: Expecting value" in said.err
+    assert f"{file}:10: not a line of a journal (Expecting value" in said.err
     assert "segment 1" in said.out, "what can be read is shown"
+    assert "recorded decisions are left out" in said.err
 
 
 @pytest.fixture

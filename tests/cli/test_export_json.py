@@ -80,6 +80,7 @@ INTERFACE = {
         }
     ],
     "trouble": {"reason": "all paths silent at once", "since_s": 4.5},
+    "dry_run": False,
     "unrecorded": None,
 }
 

@@ -71,6 +71,11 @@ def test_what_has_no_column_stands_under_the_path() -> None:
         assert part in words
 
 
+def test_a_dry_run_says_so() -> None:
+    assert any(line.startswith("DRY RUN") for line in shown(replace(snapshot(), dry_run=True)))
+    assert not any("DRY RUN" in line for line in shown(snapshot()))
+
+
 def test_services_that_fail_are_named() -> None:
     assert "SERVICES FAIL: web: status 302" in "\n".join(shown(snapshot(path())))
     assert "SERVICES" not in "\n".join(shown(snapshot(unmeasured())))
@@ -105,8 +110,11 @@ def test_actions_tell_how_long_since_the_first_sign() -> None:
 
 
 def test_a_path_that_is_left_as_it_is() -> None:
-    (row,) = [line for line in shown(snapshot(unmeasured())) if line.startswith("lte")]
+    left = replace(unmeasured(), address="192.0.2.7")
+    (row,) = [line for line in shown(snapshot(left)) if line.startswith("lte")]
     assert "as found" in row
+    (row,) = [line for line in shown(snapshot(unmeasured())) if line.startswith("lte")]
+    assert "as found" not in row, "it has no address that could have an endpoint"
     assert ", SAVING" in "\n".join(shown(snapshot(unmeasured())))
 
 

@@ -23,7 +23,8 @@ def router(tmp_path: Path) -> Iterator[Router]:
 def test_status_of_a_real_agent(router: Router) -> None:
     router.start()
     status = router.json("status")
-    keys = ["version", "uptime_s", "loader", "paths", "actions", "servers", "trouble", "unrecorded"]
+    keys = ["version", "uptime_s", "loader", "paths", "actions", "servers", "trouble", "dry_run"]
+    keys.append("unrecorded")
     assert list(status) == keys
     assert [path["name"] for path in status["paths"]] == ["wan1", "wan2"]
     assert status["loader"] in ("prebuilt", "bcc")

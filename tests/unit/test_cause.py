@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from omrfast.core import evidence
 from omrfast.core.cause import Cause, causes
 from omrfast.core.config import PathConfig
 from omrfast.core.outcome import Decision
-from omrfast.core.state import Evidence, PathRecord
-from omrfast.core.types import PathState
+from omrfast.core.state import Evidence, Override, PathRecord
+from omrfast.core.types import PathState, Role
 from omrfast.core.views import EvidenceView
 
 RECORDS = tuple(
@@ -42,6 +44,17 @@ def test_a_path_acts_for_its_own_decision_and_the_others_for_the_latest() -> Non
         "wan2": Cause("rtt 341 ms > 250 ms", 100.7),
         "lte": Cause("wan2 up -> degraded: rtt 341 ms > 250 ms", 100.7),
     }
+
+
+def test_what_is_done_for_the_operator_says_so() -> None:
+    on = Decision(100.7, "wan2", PathState.UP, PathState.UP, "operator: no longer off")
+    heard = Decision(100.5, "wan1", PathState.UNKNOWN, PathState.UP, "a probe answered in 40 ms")
+    off = replace(RECORDS[0], override=Override(Role.OFF, None))
+    assert causes((off, RECORDS[1]), {"wan1": heard, "wan2": on}) == {
+        "wan1": Cause("operator: off", 100.5),
+        "wan2": Cause("operator: no longer off", 100.7),
+    }
+    assert causes(RECORDS, {"wan2": on})["wan1"].reason == "wan2: operator: no longer off"
 
 
 @pytest.mark.parametrize(

@@ -174,6 +174,7 @@ def test_nothing_is_needed() -> None:
             ["probe[1].query", "for kind dns only"],
         ),
         ("[[path]]\ninterface = 'a'\nprobe_budget = 5", ["path[1].probe_budget", "5MB"]),
+        ("[journal]\nsize = '1KB'", ["journal.size", "at least 100KB", '"0B"']),
         ("[agent]\nobjective = 'speed'", ["agent.objective", '"throughput"']),
         ("[quality]\nmax_rise = 1", ["quality.max_rise", "1.1"]),
     ],

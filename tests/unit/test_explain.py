@@ -189,7 +189,13 @@ def test_the_operators_word_and_its_end_are_told() -> None:
         assert of(found, "operator") == [words]
         assert dict(found.numbers)["override_left_s"] == (until and until - NOW)
     off = one(state=PathState.UP, override=Override(Role.OFF, None))
-    assert of(explain(off, "wan1", NOW), "waits for") == ["nothing: it is switched off"]
+    (waits,) = of(explain(off, "wan1", NOW), "waits for")
+    assert waits == "the operator: it is switched off; `omrfast path wan1 auto` ends that"
+    off = one(state=PathState.UP, override=Override(Role.OFF, NOW + 60))
+    (waits,) = of(explain(off, "wan1", NOW), "waits for")
+    assert waits == "the end of the operator's word, in 1 min 0 s"
+    off = one(state=PathState.UP, config=PathConfig("wan1", "eth1", role=Role.OFF))
+    assert "`omrfast path wan1 up`" in of(explain(off, "wan1", NOW), "waits for")[0]
 
 
 def test_a_path_on_which_nobody_ever_answered_is_tried_by_time() -> None:

@@ -365,7 +365,8 @@ def test_what_is_damaged_in_the_middle_is_said_and_left_out(tmp_path: Path) -> N
     written[50] = b'{"t":1.0,"tick":{"wan1":[99,1]}}\n'
     tape.write_bytes(b"".join(written))
     found = read(tape)
-    assert found.problems == [f"{tape}:51: '99' is no place of PathCounters"]
+    (problem,) = found.problems
+    assert problem.startswith(f"{tape}:51: not a line of a journal ('99' is no place of PathCo")
     assert len(found.segments[0].inputs) <= 49
 
 

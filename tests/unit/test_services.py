@@ -124,6 +124,18 @@ def test_a_quorum_of_services_must_work() -> None:
     assert world.states("one", at) == ["failing"], "one third does"
 
 
+def test_a_port_that_failed_is_not_well_when_no_path_is_left_to_ask_it_on() -> None:
+    world = two(PORT)
+    for path in world.paths.values():
+        path.failing = {"vps"}
+    world.run(60.0)
+    assert world.state.servers[0].state is ServerState.FAILING
+    for path in world.paths.values():
+        path.dead = True
+    world.run(20.0)
+    assert world.state.servers[0].state is not ServerState.UP
+
+
 def test_a_server_whose_port_is_dead_everywhere_is_failing() -> None:
     world = two(PORT)
     for path in world.paths.values():
