@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from omrfast.core.outcome import Decision
 from omrfast.core.state import PathRecord
-from omrfast.core.types import Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +31,9 @@ def causes(records: Iterable[PathRecord], fresh: Mapping[str, Decision]) -> dict
     found = {}
     for record in records:
         name = record.config.name
-        if record.role is Role.OFF:
-            decision = fresh.get(name)
-            found[name] = Cause(_off(record), decision.at if decision else None)
+        if record.unused:
+            at = fresh[name].at if name in fresh else None
+            found[name] = Cause(_off(record, at), at)
         elif name in fresh:
             found[name] = _of(fresh[name], fresh[name].reason)
         elif latest is not None:
@@ -46,9 +45,14 @@ def causes(records: Iterable[PathRecord], fresh: Mapping[str, Decision]) -> dict
     return found
 
 
-def _off(record: PathRecord) -> str:
+def _off(record: PathRecord, at: float | None) -> str:
     """Whatever is measured on it."""
-    return "its role is off" if record.override is None else "operator: off"
+    override = record.override
+    if override is None:
+        return "its role is off"
+    if override.until is None or at is None:
+        return "operator: off"
+    return f"operator: off for {override.until - at:.0f} s"
 
 
 def _of(decision: Decision, reason: str) -> Cause:

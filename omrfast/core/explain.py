@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from omrfast.core import budget, choosing, damping, faults, limits, services, words
 from omrfast.core.outcome import Wish
 from omrfast.core.state import CoreState, PathRecord, ServerRecord
-from omrfast.core.types import Origin, PathState, Role, ServerState
+from omrfast.core.types import Origin, PathState, ServerState
 from omrfast.core.wish import wishes
 from omrfast.core.words import span
 
@@ -93,7 +93,9 @@ def _override_lines(record: PathRecord, now: float) -> Iterator[tuple[str, str]]
     left = "until told otherwise"
     if override.until is not None:
         left = f"for {span(override.until - now)} more"
-    yield "operator", f"{override.role} {left}, whatever is measured"
+    kept = "; but no other path is left, so that it is measured, and used if it answers"
+    end = kept if record.kept else ", whatever is measured"
+    yield "operator", f"{override.role} {left}{end}"
 
 
 def _measured(record: PathRecord, now: float) -> Iterator[str]:
@@ -115,7 +117,7 @@ def _measured(record: PathRecord, now: float) -> Iterator[str]:
 
 def _held(record: PathRecord, others: tuple[PathRecord, ...], now: float) -> Iterator[str]:
     """What keeps a path that is alive from being up, or begins to."""
-    if record.sober not in (_S.UP, *_RETURNING) or record.role is Role.OFF:
+    if record.sober not in (_S.UP, *_RETURNING) or record.unused:
         return
     fault = faults.find(record, others, now)
     if fault is not None:
@@ -144,7 +146,7 @@ def _services(record: PathRecord) -> Iterator[str]:
 
 
 def _waits(record: PathRecord, now: float) -> Iterator[str]:
-    if record.role is Role.OFF:
+    if record.unused:
         yield _waits_for_word(record, now)
         return
     if not record.link_up:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from omrfast.core import limits, servers, signs
 from omrfast.core.schedule import due_at, is_listened_to
 from omrfast.core.state import NEVER, CoreState, PathRecord
-from omrfast.core.types import NOTHING, PathState, Role
+from omrfast.core.types import NOTHING, PathState
 from omrfast.core.watch import Watch, Watched, silent_at
 
 _S = PathState
@@ -46,7 +46,7 @@ def _unsettled(record: PathRecord) -> bool:
 
 def _waits(record: PathRecord) -> bool:
     """Whether packets that arrive on it show that it carries any."""
-    if record.role is Role.OFF or not record.link_up:
+    if record.unused or not record.link_up:
         return False
     return record.state is _S.UNKNOWN or (record.state is _S.DOWN and not record.answers)
 

@@ -3,17 +3,42 @@
 
 from __future__ import annotations
 
+from omrfast.core import model as measure
 from omrfast.core.outcome import Decision
 from omrfast.core.replacing import replace
 from omrfast.core.state import CoreState, Evidence, Override, PathRecord
-from omrfast.core.types import Role
+from omrfast.core.types import PathState
 
 
 def on_word(record: PathRecord, override: Override | None, now: float) -> PathRecord:
-    """A path that is on again is asked at once."""
-    was_off = record.role is Role.OFF
-    record = replace(record, override=override)
-    return replace(record, next_probe=now) if was_off else record
+    return follow(record, replace(record, override=override), now)
+
+
+def follow(before: PathRecord, record: PathRecord, now: float) -> PathRecord:
+    """After its role, or its being kept, may have changed: a path that is not used any more is set
+    aside, and one that is used again is asked at once."""
+    if record.unused:
+        return record if before.unused else _set_aside(record, now)
+    if not before.unused:
+        return record
+    record = replace(record, next_probe=now)
+    if record.state is not PathState.UNKNOWN:
+        return record
+    return replace(record, since=now, model=measure.forget_losses(record.model))
+
+
+def _set_aside(record: PathRecord, now: float) -> PathRecord:
+    """Nothing is learnt of it any more: in time a good one may have died. Only where nobody answers
+    probes it could not show that it has not, and is taken for good."""
+    doubt = record.suspicion
+    if doubt is not None:
+        record = replace(record, state=doubt.before, reason=doubt.reason, evidence=doubt.evidence)
+        record = replace(record, suspicion=None)
+    if record.state is not PathState.UP or not record.answers:
+        return record
+    reason = "was up when it was switched off, not measured since"
+    record = replace(record, state=PathState.UNKNOWN, since=now, reason=reason, evidence=None)
+    return replace(record, fall=None, bad_since=None, bad_moments=())
 
 
 def expire(state: CoreState, now: float) -> CoreState:

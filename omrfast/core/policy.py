@@ -60,7 +60,7 @@ from omrfast.core.schedule import send_due
 from omrfast.core.signs import silence
 from omrfast.core.state import CoreState, Evidence, PathRecord
 from omrfast.core.transitions import GIVEN_UP, enter
-from omrfast.core.types import PathState, Role
+from omrfast.core.types import PathState
 from omrfast.core.wish import settle, wishes
 
 _S = PathState
@@ -80,7 +80,7 @@ def _judged(before: CoreState, state: CoreState, now: float) -> Outcome:
         state,
         paths=tuple(
             record
-            if record.role is Role.OFF
+            if record.unused
             else _judge(record, tuple(r for r in paths if r is not record), now)
             for record in paths
         ),
@@ -247,7 +247,7 @@ def reconfigure(state: CoreState, paths: tuple[PathConfig, ...], now: float) -> 
     return replace(
         state,
         paths=tuple(
-            replace(known[path.name], config=path)
+            overrides.follow(known[path.name], replace(known[path.name], config=path), now)
             if path.name in known
             else PathRecord(path, since=now, next_probe=now)
             for path in paths

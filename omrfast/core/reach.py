@@ -11,7 +11,7 @@ from omrfast.core.choosing import subject
 from omrfast.core.replacing import replace
 from omrfast.core.state import CoreState, Evidence, PathRecord, ServerRecord
 from omrfast.core.transitions import enter
-from omrfast.core.types import PathState, Role, ServerState
+from omrfast.core.types import PathState, ServerState
 from omrfast.core.verdict import asked_about, blame_servers, heard_by, is_silent, put
 
 _S = PathState
@@ -51,7 +51,7 @@ def _listen(state: CoreState, server: ServerRecord, now: float) -> _Heard:
     for record in state.paths:
         entries = [e for e in choosing.beyond(record) if subject(e.target) == server.name]
         entries = [entry for entry in entries if entry.answers]
-        if record.state not in _LIVING or not entries or record.role is Role.OFF:
+        if record.state not in _LIVING or not entries or record.unused:
             continue
         waiting = [e.waiting_since for e in entries if e.waiting_since is not None]
         name = record.config.name

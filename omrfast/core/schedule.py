@@ -8,7 +8,7 @@ from omrfast.core.asking import cost_of, note_asked
 from omrfast.core.outcome import ProbeOrder
 from omrfast.core.replacing import replace
 from omrfast.core.state import CoreState, PathRecord, Suspicion, TargetRecord
-from omrfast.core.types import Origin, PathState, Role
+from omrfast.core.types import Origin, PathState
 
 _S = PathState
 _NEVER = float("inf")
@@ -23,7 +23,7 @@ def send_due(state: CoreState, now: float) -> tuple[CoreState, tuple[ProbeOrder,
     orders: list[ProbeOrder] = []
     for name in [record.config.name for record in state.paths]:
         record = state.path(name)
-        if record.role is Role.OFF or not record.link_up:
+        if record.unused or not record.link_up:
             continue
         record, keys = _due(record, now)
         if record.suspicion is None:
@@ -178,7 +178,7 @@ def due_at(record: PathRecord, now: float) -> float:
     """When something is due on this path whatever its traffic does: a probe, the end of a
     suspicion's time, or of the operator's word."""
     over = overrides.wake(record)
-    if not record.link_up or record.role is Role.OFF:
+    if record.unused or not record.link_up:
         return over
     again = min((_again_at(record, entry) for entry in choosing.beyond(record)), default=_NEVER)
     asked = [entry for entry in record.targets if services.is_service(entry)]
@@ -190,6 +190,6 @@ def due_at(record: PathRecord, now: float) -> float:
 
 def is_listened_to(record: PathRecord) -> bool:
     """Whether silence of its traffic would make it suspect."""
-    if not record.link_up or record.role is Role.OFF:
+    if record.unused or not record.link_up:
         return False
     return record.suspicion is None and record.state not in _GIVEN_UP

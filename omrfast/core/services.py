@@ -13,7 +13,7 @@ from omrfast.core.replacing import replace
 from omrfast.core.servers import change, entries
 from omrfast.core.state import NEVER, CoreState, Evidence, PathRecord, ServerRecord, TargetRecord
 from omrfast.core.transitions import enter, pardon
-from omrfast.core.types import Origin, PathState, ProbeKind, Role, ServerState
+from omrfast.core.types import Origin, PathState, ProbeKind, ServerState
 
 _S = PathState
 _ASKED_IN = frozenset({_S.UNKNOWN, _S.UP, _S.DEGRADED, _S.FAILING, _S.PROBATION})
@@ -78,7 +78,7 @@ def inquiries(state: CoreState, record: PathRecord) -> dict[str, float]:
 
 def judge(state: CoreState, now: float) -> CoreState:
     """Servers whose port is dead everywhere, and paths over which services fail."""
-    used = [r for r in state.paths if r.sober in _COMPARED_IN and r.role is not Role.OFF]
+    used = [r for r in state.paths if r.sober in _COMPARED_IN and not r.unused]
     servers = tuple(
         _judge_server(server, used, now) if _has_port(server, state.paths, used) else server
         for server in state.servers

@@ -252,8 +252,15 @@ class PathRecord:
     fall: Fall | None = None
     """While DOWN or UNREACHABLE by silence."""
     override: Override | None = None
+    kept: bool = False
+    """Switched off by word, but no other path is left: measured, and used if it answers."""
     evidence: Evidence | None = None
     """Of the present state."""
+
+    @property
+    def unused(self) -> bool:
+        """Switched off: nothing is asked or judged on it."""
+        return self.role is Role.OFF and not self.kept
 
     @property
     def role(self) -> Role:

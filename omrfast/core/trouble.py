@@ -6,7 +6,7 @@ from __future__ import annotations
 from omrfast.core import limits
 from omrfast.core.replacing import replace
 from omrfast.core.state import CoreState, PathRecord
-from omrfast.core.types import PathState, Role
+from omrfast.core.types import PathState
 
 _S = PathState
 
@@ -14,7 +14,7 @@ _S = PathState
 def judge(state: CoreState, now: float) -> CoreState:
     """No path is left, and those that were alive till then went at the same time: something here,
     or all of them share."""
-    used = [record for record in state.paths if record.role is not Role.OFF]
+    used = [record for record in state.paths if not record.unused]
     if len(used) < 2 or any(record.state is not _S.DOWN for record in used):
         return state if state.trouble is None else replace(state, trouble=None, trouble_since=now)
     last = max(_went_at(record) for record in used)

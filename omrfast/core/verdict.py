@@ -18,7 +18,7 @@ from omrfast.core.replacing import replace
 from omrfast.core.servers import excuse
 from omrfast.core.state import NEVER, CoreState, Evidence, PathRecord, Suspicion, TargetRecord
 from omrfast.core.transitions import GIVEN_UP, enter, pardon, restore
-from omrfast.core.types import PathState, Role
+from omrfast.core.types import PathState
 
 _S = PathState
 
@@ -118,7 +118,7 @@ def heard_by(record: PathRecord, other: PathRecord, name: str) -> float:
 
 def standing(record: PathRecord, name: str, since: float, now: float) -> Standing:
     """What a path says about somebody who has been silent on another one since then."""
-    if record.role is Role.OFF or not record.link_up:
+    if record.unused or not record.link_up:
         return Standing.NOTHING
     entries = [e for e in choosing.beyond(record) if e.answers and subject(e.target) == name]
     if not entries:

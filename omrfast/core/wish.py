@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from omrfast.core import limits, quality
+from omrfast.core import limits, overrides, quality
 from omrfast.core.load import uploads
 from omrfast.core.outcome import Wish
 from omrfast.core.replacing import replace
@@ -84,14 +84,33 @@ def _awaits(paths: tuple[PathRecord, ...], now: float) -> bool:
 
 def _heeded(paths: tuple[PathRecord, ...], now: float) -> tuple[PathRecord, ...]:
     """The records, but the operator's OFF for the only path that is left does not count."""
-    others = [record for record in paths if record.role is not Role.OFF]
+    last = _last(paths, now)
+    others = any(record.role is not Role.OFF for record in paths)
+    if last is None or (others and _sober(last) in _DEAD):
+        return paths
+    return tuple(replace(r, override=None) if r is last else r for r in paths)
+
+
+def _last(paths: tuple[PathRecord, ...], now: float) -> PathRecord | None:
+    """The best of those switched off by word, where no other path is heard."""
     off = [r for r in paths if r.override and r.role is Role.OFF and r.config.role is not Role.OFF]
-    if not off or any(_sober(record) not in _UNHEARD for record in others):
-        return paths
-    kept = min(off, key=lambda record: _order(record, now))
-    if others and _sober(kept) in _DEAD:
-        return paths
-    return tuple(replace(r, override=None) if r is kept else r for r in paths)
+    if not off or any(r.role is not Role.OFF and _sober(r) not in _UNHEARD for r in paths):
+        return None
+    return min(off, key=lambda record: _order(record, now))
+
+
+def _keep_last(state: CoreState, now: float) -> CoreState:
+    """The state, with the path that is measured although it is switched off."""
+    last = None if _awaits(state.paths, now) else _last(state.paths, now)
+    if not any(record.kept is not (record is last) for record in state.paths):
+        return state
+    return replace(
+        state,
+        paths=tuple(
+            overrides.follow(record, replace(record, kept=record is last), now)
+            for record in state.paths
+        ),
+    )
 
 
 def _repeats(dead: PathRecord, paths: list[PathRecord], now: float) -> int:
@@ -150,7 +169,9 @@ def _alone(record: PathRecord, someone_is_up: bool, now: float) -> Wish:
 
 
 def settle(state: CoreState, now: float) -> CoreState:
-    """The state, with the path that carries while none is good; part of every step."""
+    """The state, with the path that is kept as the last, and the one that carries while none is
+    good; part of every step."""
+    state = _keep_last(state, now)
     usable = [record for record in _heeded(state.paths, now) if record.role is not Role.OFF]
     if not any(_sober(record) in _BAD for record in usable):
         return state if state.front is None else replace(state, front=None)
@@ -212,7 +233,8 @@ def _keep_one(
     )
     demoted = any(
         wished[record.config.name].backup
-        and (_demanded(record) or _sober(record) in (PathState.DEGRADED, PathState.FAILING))
+        and wished[record.config.name].present
+        and (_demanded(record) or _sober(record) in _BAD)
         for record in usable
     )
     if not carries and (demoted or best.role is Role.ACTIVE):

@@ -9,6 +9,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from world import SimPath, World
 
 from omrfast.core.config import PathConfig
 from omrfast.core.load import Load, Rate
@@ -143,12 +144,81 @@ def test_off_by_the_operator_where_another_is_left(state: PathState) -> None:
         assert two.present is True or other is _S.PROBATION
 
 
+def test_who_is_back_on_probation_shares_nothing_with_a_backup_that_carries() -> None:
+    """Where all are backup the kernel takes any of them."""
+    lte = path("lte", role=Role.BACKUP)
+    dead = path("two", _S.DOWN)
+    assert wished(path("one", _S.PROBATION), dead, lte)[2] == STANDBY
+    one, _, third = wished(path("one", _S.PROBATION, admitted=True), dead, lte)
+    assert (one.present, one.backup) == (True, True)
+    assert third == UP
+    assert wished(path("one"), dead, lte)[2] == STANDBY
+
+
 @pytest.mark.parametrize("other", [_S.DOWN, _S.UNREACHABLE, _S.UNKNOWN])
 def test_off_by_the_operator_waits_while_no_other_is_left(other: PathState) -> None:
     one, two = wished(path("one", word=Role.OFF), path("two", other))
     assert one == UP
     if other is not _S.UNKNOWN:
         assert two == GONE
+
+
+def switched_off(*, dead_since: bool) -> World:
+    """One of two paths is switched off, and the other dies."""
+    world = World(SimPath("one"), SimPath("two", 0.040, upload=0.02))
+    world.run(20.0)
+    world.override("one", Role.OFF)
+    assert world.state.path("one").state == "unknown", "nothing is learnt of it any more"
+    world.paths["one"].dead = dead_since
+    asked = world.paths["one"].probes
+    world.run(100.0)
+    assert world.paths["one"].probes == asked
+    world.paths["two"].dead = True
+    world.run(12.0)
+    return world
+
+
+def test_who_died_while_switched_off_takes_no_place() -> None:
+    world = switched_off(dead_since=True)
+    assert world.wishes["two"].present is not False
+    assert world.wishes["two"].penalty == 0
+    assert "two" not in world.aborted
+
+
+def test_who_answers_although_switched_off_is_the_last_that_is_left() -> None:
+    world = switched_off(dead_since=False)
+    assert (world.state.path("one").state, world.state.path("one").kept) == ("up", True)
+    assert (world.wishes["one"], world.wishes["two"]) == (UP, GONE)
+    world.paths["two"].dead = False
+    world.run(15.0)
+    assert (world.wishes["one"], world.wishes["two"]) == (GONE, UP)
+    assert (world.state.path("one").state, world.state.path("one").kept) == ("unknown", False)
+
+
+def test_switched_on_again_it_is_asked_before_it_is_used() -> None:
+    world = World(SimPath("one", upload=0.02), SimPath("two", 0.040, upload=0.02))
+    world.run(20.0)
+    world.paths["one"].dead = True
+    while world.state.path("one").state is not _S.SUSPECT:
+        world.run(0.002)
+    world.override("one", Role.OFF)
+    assert world.state.path("one").suspicion is None
+    world.paths["one"].upload = None
+    world.run(600.0)
+    world.override("one", None)
+    assert world.wishes["one"] == Wish(), "it is left away"
+    world.run(5.0)
+    assert world.state.path("one").state == "down"
+    world.paths["one"].dead = False
+    world.run(20.0)
+    world.override("one", Role.OFF)
+    world.run(600.0)
+    at = world.now
+    world.override("one", None)
+    world.run(5.0)
+    assert world.states("one", at)[-1] == "up"
+    assert "down" not in world.states("one", at)
+    assert world.wishes["one"] == UP
 
 
 def test_off_by_the_operator_after_a_start_waits_until_the_other_is_heard() -> None:
