@@ -265,15 +265,17 @@ def _marks(
     """Endpoints by which initial subflows become backup where their address has none.
 
     MP_PRIO goes out when the flag of an endpoint changes, on the subflows from its address: so the
-    endpoint is made without the flag. Nothing joins from it. What was taken away keeps its place.
+    endpoint is made without the flag. Nothing joins from it. What was taken away keeps its place,
+    as long as its address is there.
     """
-    taken = {e.address for e in observed.endpoints} | baseline.endpoints.keys()
+    here = frozenset[str]().union(*(binding.addresses for binding in bindings))
+    taken = {e.address for e in observed.endpoints} | (baseline.endpoints.keys() & here)
     for binding in bindings:
         wish = wishes.get(binding.name, Wish())
         if not (wish.present and wish.backup and _goes_on(binding, bindings, observed)):
             continue
         for address in sorted(binding.addresses - taken, key=lambda a: (a != binding.address, a)):
-            if len(taken | baseline.closed) < ENDPOINTS_MOST:
+            if len(taken | (baseline.closed & here)) < ENDPOINTS_MOST:
                 taken.add(address)
                 made = Endpoint(0, address, binding.ifindex)
                 yield binding.name, AddEndpoint(made)

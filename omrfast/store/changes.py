@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
+from ipaddress import ip_address
 from typing import Any
 
 from omrfast.act.mptcp import same_but_id
@@ -126,9 +127,9 @@ def as_found(change: Change, observed: Observed) -> bool:
     """Whether nothing of the change is left, nor can come back."""
     if isinstance(change, EndpointChange):
         held = held_endpoint(observed, change.address, change.port)
-        if held is None or change.original is None:
-            return held is change.original
-        return same_but_id(held, change.original)
+        if change.original is None:
+            return held is None
+        return _replaced(change, observed) if held is None else same_but_id(held, change.original)
     if isinstance(change, CopyChange):
         return held_copy(change, observed) is None
     if isinstance(change, SettingChange):
@@ -141,6 +142,22 @@ def as_found(change: Change, observed: Observed) -> bool:
     if not metrics:
         return _superseded(change, observed)
     return change.original.metric in metrics and not set(metrics) & set(change.applied)
+
+
+def _replaced(change: EndpointChange, observed: Observed) -> bool:
+    """Whether its interface has another address of the family now, with an endpoint, as after a
+    reconnection. Till there is one the old one says what it is to be like."""
+    if any(change.address in device.addresses for device in observed.interfaces):
+        return False
+    family = ip_address(change.address).version
+    others = {
+        address
+        for device in observed.interfaces
+        if device.up and device.name == change.interface
+        for address in device.addresses
+        if ip_address(address).version == family
+    }
+    return any(endpoint.address in others for endpoint in observed.endpoints)
 
 
 def _superseded(change: RouteChange, observed: Observed) -> bool:

@@ -52,15 +52,19 @@ def ip_bytes(frame, address):
 
 
 def counted(lab, make, family, target, costs=None):
-    """IP bytes, both ways, of the second of two equal probes: the first finds the neighbours."""
+    """IP bytes, both ways, of a probe: the least of two, for on a busy machine TCP sends a packet
+    again now and then. One before them finds the neighbours."""
     path = only(WAN1, family)
     assert outcome(lab, make, path, target)[0] == "reply"
     tap = lab.server.call(socket.socket, socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ALL))
     with tap:
         tap.bind(("up1", ALL))
-        collect(tap)
-        assert outcome(lab, make, path, target, costs)[0] == "reply"
-        return sum(ip_bytes(frame, SERVER[family]) for frame in collect(tap))
+        found = []
+        for _ in range(2):
+            collect(tap)
+            assert outcome(lab, make, path, target, costs)[0] == "reply"
+            found.append(sum(ip_bytes(frame, SERVER[family]) for frame in collect(tap)))
+        return min(found)
 
 
 def collect(tap):
@@ -138,7 +142,7 @@ def test_what_a_server_chose_is_told(lab, family, page):
     target = service("http", url, expect_text=text, expect_status=status)
     with web(lab.server, 80):
         measured = counted(lab, HttpProber, family, target, costs)
-    (told,) = costs
+    told = min(costs)
     print(f"measured {measured} bytes, told {told}")
     # What the farewell is made of can't be known before it: two or three packets, or resets.
     assert abs(told - measured) <= 250

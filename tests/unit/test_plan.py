@@ -246,6 +246,18 @@ def test_an_address_without_endpoint_beside_one_that_has_it_is_backup_too() -> N
     )
 
 
+def test_endpoints_of_addresses_that_are_gone_take_no_room() -> None:
+    """Eight reconnections, each with another address."""
+    bare = Observed((TWO,), (ROUTE_ONE, ROUTE_TWO))
+    base = learn(EMPTY, PATHS, bare)
+    gone = {
+        f"10.9.0.{n}": (Endpoint(0, f"10.9.0.{n}", 2, 0, frozenset({"subflow"})),) for n in range(9)
+    }
+    base = replace(base, endpoints={**base.endpoints, **gone})
+    steps = plan(PATHS, {"one": DEGRADED, "two": UP}, base, bare)
+    assert any(isinstance(op, AddEndpoint) for _, op in steps)
+
+
 def test_no_endpoint_is_made_where_connections_have_no_other_way() -> None:
     none = Observed((), (ROUTE_ONE, ROUTE_TWO))
     steps = plan(PATHS, {"one": DEGRADED, "two": UP}, learn(EMPTY, PATHS, none), none)
