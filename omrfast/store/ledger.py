@@ -14,7 +14,6 @@ holds what we left there. What an operator has changed since is left and said.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
@@ -58,9 +57,12 @@ from omrfast.store.changes import (
     same_route,
     to_json,
 )
+from omrfast.store.haste import PATIENCE, HastyFile
 
 VERSION = 3
 FILE_NAME = "changes.json"
+CLOSING = 5.0
+"""Seconds that one who starts or stops waits for the disk."""
 
 _log = logging.getLogger(__name__)
 
@@ -93,10 +95,11 @@ class Ledger:
 
     def __init__(self, state_dir: str | os.PathLike[str], *, make_room: bool = True) -> None:
         self.path = Path(state_dir) / FILE_NAME
+        self._file = HastyFile(self.path)
         self._make_room = make_room
         self._holder = holder()
         self._under_way: list[Operation] = []
-        self._saved = ""
+        self._saved: str | None = ""
         self.changes: list[Change] = []
         self._load()
 
@@ -147,21 +150,15 @@ class Ledger:
         data = {"version": VERSION, **self._holder, **to_json(self.changes)}
         return json.dumps(data, indent=1) + "\n" if self.changes else ""
 
-    def _save(self) -> None:
+    def _save(self, patience: float) -> None:
         text = self._text()
         if text == self._saved:
             return
-        new = self.path.with_name(f".{self.path.name}.new")
         try:
-            if text:
-                self.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-                new.write_text(text)
-                os.replace(new, self.path)
-            else:
-                self.path.unlink(missing_ok=True)
+            self._file.put(text, patience)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                new.unlink()
+            if isinstance(error, TimeoutError):
+                self._saved = None  # it may come to be written yet
             raise LedgerError(
                 f"{self.path}: {error.strerror}; make room or set agent.state_dir"
             ) from error
@@ -172,14 +169,15 @@ class Ledger:
     def record(self, ops: Sequence[Operation], observed: Observed) -> None:
         """Write down what ``ops`` are about to change, as ``observed`` before; the first one wins.
 
-        Raises LedgerError if the file cannot be written: they are noted all the same, and are in
-        the file as soon as it can, so that only a crash before that loses them.
+        Raises LedgerError if the file cannot be written, or not within PATIENCE: they are noted all
+        the same, and are in the file as soon as it can, so that only a crash before that loses
+        them.
         """
         names = interface_names(observed)
         for op in ops:
             self._note(op, observed, names)
         self._under_way += ops
-        self._save()
+        self._save(PATIENCE)
 
     def _note(self, op: Operation, observed: Observed, names: dict[int, str]) -> None:
         match op:
@@ -280,15 +278,19 @@ class Ledger:
             self._under_way.remove(op)
 
     def settle(self, observed: Observed) -> None:
-        """Forget what is as it was found, unless an operation on it is under way."""
+        """Forget what is as it was found, unless an operation on it is under way.
+
+        Raises LedgerError, as record().
+        """
         names = interface_names(observed)
         busy = [self._change_of(op, names) for op in self._under_way]
-        self.keep(
+        self._keep(
             [
                 change
                 for change in self.changes
                 if any(change is other for other in busy) or not as_found(change, observed)
-            ]
+            ],
+            PATIENCE,
         )
 
     def _change_of(self, op: Operation, names: dict[int, str]) -> Change | None:
@@ -316,6 +318,9 @@ class Ledger:
         return None
 
     def keep(self, changes: list[Change]) -> None:
-        """Forget all but these."""
+        """Forget all but these. Raises LedgerError, as record(), but after CLOSING."""
+        self._keep(changes, CLOSING)
+
+    def _keep(self, changes: list[Change], patience: float) -> None:
         self.changes = changes
-        self._save()
+        self._save(patience)

@@ -8,7 +8,6 @@ meanwhile lets none last longer than it was given for.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
@@ -19,6 +18,7 @@ from typing import Any
 
 from omrfast.core.state import Override
 from omrfast.core.types import Role
+from omrfast.store.haste import PATIENCE, HastyFile
 
 VERSION = 1
 FILE_NAME = "overrides.json"
@@ -44,6 +44,7 @@ class Overrides:
 
     def __init__(self, state_dir: str | os.PathLike[str]) -> None:
         self.path = Path(state_dir) / FILE_NAME
+        self._file = HastyFile(self.path)
         self._words = self._load()
 
     def _load(self) -> dict[str, Word]:
@@ -83,14 +84,10 @@ class Overrides:
             name: {"role": word.role, "until": word.until, "seconds": word.seconds}
             for name, word in words.items()
         }
-        new = self.path.with_name(f".{self.path.name}.new")
+        text = json.dumps({"version": VERSION, "overrides": entries}, indent=1) + "\n"
         try:
-            self.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            new.write_text(json.dumps({"version": VERSION, "overrides": entries}, indent=1) + "\n")
-            os.replace(new, self.path)
+            self._file.put(text, PATIENCE)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                new.unlink()
             raise OverrideError(
                 f"{self.path}: {error.strerror}; a restarted agent will not know of it: make room "
                 "or set agent.state_dir"

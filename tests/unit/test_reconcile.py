@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -32,7 +35,7 @@ from omrfast.core.wish import PENALTY_DOWN
 from omrfast.reconcile import Reconciler
 from omrfast.store.changes import EndpointChange, RouteChange
 from omrfast.store.found import before_changes
-from omrfast.store.ledger import Ledger
+from omrfast.store.ledger import FILE_NAME, Ledger
 from omrfast.store.restore import plan_restore
 
 PATHS = (PathConfig("one", "ppp0"), PathConfig("two", "eth1"))
@@ -316,5 +319,29 @@ def test_nothing_is_repeated_without_end(tmp_path: Path, caplog: pytest.LogCaptu
         agent.kernel.after = lambda op: None
         await agent.settle(DOWN, UP)
         assert agent.kernel.metrics()[2] >= PENALTY_DOWN
+
+    within(tmp_path, body)
+
+
+def test_a_disk_that_hangs_stops_no_failover(tmp_path: Path) -> None:
+    """A pipe that nobody reads, in place of the file, hangs at open like a disk."""
+    pipe = tmp_path / f".{FILE_NAME}.new"
+
+    async def body(agent: Agent) -> None:
+        os.mkfifo(pipe)
+        await agent.settle(DOWN, UP, "one")
+        assert agent.kernel.did == [
+            DeleteEndpoint(FOUND.endpoints[0]),
+            SetMetric(ROUTE_ONE, 100 + PENALTY_DOWN),
+            AbortHandshakes("10.1.0.2"),
+        ]
+        assert "the disk does not take it" in str(agent.unrecorded[-1])
+        with pipe.open("rb") as lines:
+            assert json.loads(lines.read())["endpoints"], "the text that hung"
+        deadline = time.monotonic() + 5
+        while agent.unrecorded[-1] is not None and time.monotonic() < deadline:
+            await agent.settle(DOWN, UP)
+        assert agent.unrecorded[-1] is None
+        assert len(Ledger(tmp_path).changes) == 2, "in the file when the disk is back"
 
     within(tmp_path, body)
