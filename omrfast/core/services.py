@@ -28,7 +28,10 @@ def is_service(entry: TargetRecord) -> bool:
 
 
 def failing(record: PathRecord) -> tuple[TargetRecord, ...]:
-    """Services that do not work on this path, whoever is to blame for it."""
+    """Services that do not work on this path, whoever is to blame for it; none while it carries
+    nothing."""
+    if record.unused or record.sober not in _COMPARED_IN:
+        return ()
     return tuple(e for e in record.targets if is_service(e) and e.failures >= limits.FAILURES)
 
 

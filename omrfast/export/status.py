@@ -42,7 +42,13 @@ def status_json(snapshot: Snapshot) -> Json:
 
 def usable(status: Json) -> bool:
     """Whether a status has at least one path that may carry traffic now."""
-    return any(path["state"] in USABLE and _role(path) != Role.OFF for path in status["paths"])
+    return any(path["state"] in USABLE and _is_used(path) for path in status["paths"])
+
+
+def _is_used(path: Json) -> bool:
+    """One that is switched off by word is while no other is left."""
+    kept = path["override"] is not None and path["endpoint"] in ("active", "backup")
+    return _role(path) != Role.OFF or kept
 
 
 def _role(path: Json) -> str:

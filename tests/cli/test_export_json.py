@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from snapshots import EVENT, FLOW, path, snapshot, unmeasured
@@ -121,13 +122,18 @@ def test_usable(state: str, role: str, expected: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("role", "word", "expected"),
-    [("active", "off", False), ("off", "active", True), ("off", "backup", True)],
+    ("role", "word", "endpoint", "expected"),
+    [
+        ("active", "off", "absent", False),
+        ("active", "off", "active", True),  # no other is left
+        ("off", "active", "active", True),
+        ("off", "backup", "backup", True),
+    ],
 )
 def test_the_operators_word_comes_before_the_configuration(
-    role: str, word: str, expected: bool
+    role: str, word: str, endpoint: str, expected: bool
 ) -> None:
-    shown = path(role=role, override=OverrideView(word, None))
+    shown = replace(path(role=role, override=OverrideView(word, None)), endpoint=endpoint)
     assert usable(status_json(snapshot(shown))) is expected
 
 

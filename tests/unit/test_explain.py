@@ -174,7 +174,10 @@ def test_services_that_fail_on_the_only_path_are_told_without_blame() -> None:
     assert found.state == "up", "there is no path to compare it with"
     (told,) = of(found, "services")
     assert told.startswith("web does not work (")
-    world.paths["wan1"].failing = set()
+    world.paths["wan1"].dead = True
+    world.run(5)
+    assert of(said(world, "wan1"), "services") == [], "nothing works on a dead one"
+    world.paths["wan1"].dead, world.paths["wan1"].failing = False, set()
     world.run(60)
     assert of(said(world, "wan1"), "services") == []
 
