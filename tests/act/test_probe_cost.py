@@ -142,6 +142,7 @@ def test_what_a_server_chose_is_told(lab, family, page):
     target = service("http", url, expect_text=text, expect_status=status)
     with web(lab.server, 80):
         measured = counted(lab, HttpProber, family, target, costs)
+    assert len(costs) == 2, "one for each probe that was counted"
     told = min(costs)
     print(f"measured {measured} bytes, told {told}")
     # What the farewell is made of can't be known before it: two or three packets, or resets.

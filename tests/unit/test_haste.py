@@ -43,7 +43,7 @@ def test_what_fails_is_raised_and_leaves_nothing(tmp_path: Path) -> None:
     assert path.read_text() == "two"
 
 
-def test_nobody_waits_twice_and_the_last_text_wins(tmp_path: Path) -> None:
+def test_the_last_text_is_there_when_the_disk_is_back(tmp_path: Path) -> None:
     path, pipe = tmp_path / "file", tmp_path / ".file.new"
     os.mkfifo(pipe)
     file = HastyFile(path)

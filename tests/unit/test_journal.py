@@ -365,8 +365,8 @@ def test_what_is_damaged_in_the_middle_is_said_and_left_out(tmp_path: Path) -> N
     written[50] = b'{"t":1.0,"tick":{"wan1":[99,1]}}\n'
     tape.write_bytes(b"".join(written))
     found = read(tape)
-    (problem,) = found.problems
-    assert problem.startswith(f"{tape}:51: not a line of a journal ('99' is no place of PathCo")
+    why = "not a line of a journal ('99' is no place of PathCounters)"
+    assert found.problems == [f"{tape}:51: {why}; left out up to the next recorded state"]
     assert len(found.segments[0].inputs) <= 49
 
 
